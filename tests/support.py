@@ -1,0 +1,40 @@
+"""What tests share: running a coroutine with a deadline, and waiting for a condition without a sleep of our own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import uvloop
+
+T = TypeVar("T")
+
+
+def run(coroutine: Coroutine[Any, Any, T], timeout_s: float = 20.0) -> T:
+    """Run on a fresh uvloop loop; a test that hangs fails after ``timeout_s``."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(timeout_s):
+            return await coroutine
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(bounded())
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+    """Wait until ``condition()`` is true, looking every 2 ms; raises ``TimeoutError``."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def all_of(*awaitables: Awaitable[Any]) -> list[Any]:
+    """``asyncio.gather`` whose first failure cancels the others."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_as_coroutine(item)) for item in awaitables]
+    return [task.result() for task in tasks]
+
+
+async def _as_coroutine(item: Awaitable[Any]) -> Any:
+    return await item
