@@ -1,0 +1,233 @@
+"""The client: one request on a pooled or a fresh connection, and who has which slot.
+
+Source: decisions 5, 6, 8; design.md §1 (moves bytes, knows no dialect). Redirects are not followed.
+
+Rules. A slot is taken before a connection is opened and goes back exactly once: when its answer is closed, or when
+there was none. A connection that a guard has looked at is used once, so that a reused one never escapes the look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from functools import partial
+from typing import Final, NamedTuple
+
+from relay.errors import RelayError
+from relay.upstream.connection import Answer, Connection, Timeouts
+from relay.upstream.dial import AddressGuard, dial, tls_context
+from relay.upstream.failures import FOREIGN, converted, timed_out
+from relay.upstream.head import encode_head
+from relay.upstream.origin import Origin
+from relay.upstream.pool import Counts, Grant, Pool
+
+_NO_TIMEOUTS: Final = Timeouts()
+_Ticket = asyncio.Future[Connection | None]
+
+
+class _Lane(NamedTuple):
+    """The key of a pool."""
+
+    origin: Origin
+    guarded: bool
+
+
+class Client:
+    """``max_connections`` is for each origin; idle connections are closed after ``idle_limit_s``. One event loop."""
+
+    def __init__(self, *, max_connections: int = 1_000, idle_limit_s: float = 60.0) -> None:
+        self._max_connections = max_connections
+        self._idle_limit_s = idle_limit_s
+        self._pools: dict[_Lane, Pool[Connection, _Ticket]] = {}
+        self._contexts: dict[str | None, ssl.SSLContext] = {}
+        self._open: set[Connection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Future[None] | None = None
+        self._closed = False
+
+    # -- requests
+
+    async def request(
+        self,
+        origin: Origin,
+        method: str,
+        target: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes = b"",
+        timeouts: Timeouts = _NO_TIMEOUTS,
+        *,
+        address_guard: AddressGuard | None = None,
+    ) -> Answer:
+        """Sends and waits for status and headers. The caller closes the answer, always.
+
+        Sent a second time, on a fresh connection, only if a reused one died before a byte of the answer (decision 8).
+        Raises: RelayError upstream_unreachable, upstream_timeout, upstream_bad_response, upstream_misconfigured.
+        """
+        head = encode_head(origin, method, target, headers, len(body))
+        lane = _Lane(origin, address_guard is not None)
+        connection = await self._admitted(lane, timeouts)
+        if connection is not None:
+            answer = self._sent(lane, connection, method, (head, body), timeouts)
+            if await self._headed(answer, may_retry=True):
+                return answer
+            # The slot of the dead connection was kept for this one.
+        try:
+            connection = await self._dialed(lane, timeouts, address_guard)
+        except BaseException:
+            self._release(lane, None)
+            raise
+        answer = self._sent(lane, connection, method, (head, body), timeouts)
+        await self._headed(answer, may_retry=False)
+        return answer
+
+    def _sent(
+        self, lane: _Lane, connection: Connection, method: str, message: tuple[bytes, bytes], timeouts: Timeouts
+    ) -> Answer:
+        answer = Answer(connection, method, timeouts, partial(self._on_close, lane))
+        connection.send(*message)
+        return answer
+
+    async def _headed(self, answer: Answer, *, may_retry: bool) -> bool:
+        """False: sending again is allowed, and the slot is still held."""
+        try:
+            await answer.head()
+        except RelayError:
+            if may_retry and answer.died and answer.untouched:
+                answer.abandon()
+                return False
+            answer.close()
+            raise
+        except BaseException:
+            answer.close()
+            raise
+        return True
+
+    async def _dialed(self, lane: _Lane, timeouts: Timeouts, guard: AddressGuard | None) -> Connection:
+        origin = lane.origin
+        if self._closed:
+            raise _shutting_down()
+        tls = self._context(origin.ca_file) if origin.tls else None
+        make = partial(Connection, origin, self._open, self._on_lost)
+        try:
+            async with asyncio.timeout(timeouts.connect_timeout_s) as deadline:
+                return await dial(origin, tls, make, guard)
+        except FOREIGN as error:
+            if deadline.expired():
+                raise timed_out("connect_timeout_s", timeouts.connect_timeout_s, origin) from None
+            raise converted(error, origin) from error
+
+    def _context(self, ca_file: str | None) -> ssl.SSLContext:
+        if ca_file not in self._contexts:
+            self._contexts[ca_file] = tls_context(ca_file)
+        return self._contexts[ca_file]
+
+    # -- slots
+
+    async def _admitted(self, lane: _Lane, timeouts: Timeouts) -> Connection | None:
+        """Takes a slot, with a connection to reuse or without."""
+        if self._closed:
+            raise _shutting_down()
+        pool = self._pools.get(lane)
+        if pool is None:
+            pool = self._pools[lane] = Pool(self._max_connections, self._idle_limit_s)
+        loop = asyncio.get_running_loop()
+        admission = pool.take()
+        if admission.admitted:
+            return admission.connection
+        ticket: _Ticket = loop.create_future()
+        pool.wait(ticket)
+        try:
+            async with asyncio.timeout(timeouts.first_byte_timeout_s):
+                connection = await ticket
+        except BaseException as error:
+            pool.withdraw(ticket)
+            if ticket.done() and not ticket.cancelled() and ticket.exception() is None:
+                self._release(lane, ticket.result())  # it was granted in the moment of leaving
+            if isinstance(error, TimeoutError):
+                raise timed_out("queue", timeouts.first_byte_timeout_s, lane.origin) from None
+            raise
+        return connection if connection is not None and connection.alive else None
+
+    def _on_close(self, lane: _Lane, connection: Connection, reusable: bool) -> None:
+        if reusable and (lane.guarded or self._closed):
+            connection.abort()
+            reusable = False
+        self._release(lane, connection if reusable else None)
+
+    def _release(self, lane: _Lane, connection: Connection | None) -> None:
+        pool = self._pools[lane]
+        loop = asyncio.get_running_loop()
+        grant: Grant[Connection, _Ticket] | None = pool.release(connection, loop.time())
+        if grant is not None:
+            self._grant(lane, grant)
+        elif pool.empty:
+            del self._pools[lane]
+        elif self._sweep is None and not self._closed:
+            # The one timer of idle connections: an upstream that never closes them must not fill our descriptors.
+            self._sweep = loop.call_later(self._idle_limit_s, self._on_sweep)
+
+    def _grant(self, lane: _Lane, grant: Grant[Connection, _Ticket]) -> None:
+        if grant.ticket.done():  # cancelled, and not yet awake to withdraw
+            self._release(lane, grant.connection)
+        else:
+            grant.ticket.set_result(grant.connection)
+
+    def _on_lost(self, connection: Connection) -> None:
+        for guarded in (False, True):
+            lane = _Lane(connection.origin, guarded)
+            pool = self._pools.get(lane)
+            if pool is not None:
+                pool.forget(connection)
+                if pool.empty:
+                    del self._pools[lane]
+        if self._emptied is not None and not self._open and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def _on_sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self._sweep = None
+        expiries = []
+        for lane, pool in list(self._pools.items()):
+            for connection in pool.expire(now):
+                connection.abort()
+            if pool.empty:
+                del self._pools[lane]
+            elif (expiry := pool.next_expiry()) is not None:
+                expiries.append(expiry)
+        if expiries:
+            self._sweep = loop.call_later(max(min(expiries) - now, 0.001), self._on_sweep)
+
+    # -- the end, and what tests ask
+
+    async def aclose(self) -> None:
+        """Closes every connection at once, also those in use; waiting callers get an error."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for pool in self._pools.values():
+            for ticket in pool.tickets:
+                if not ticket.done():
+                    ticket.set_exception(_shutting_down())
+        for connection in list(self._open):
+            connection.abort()
+        if self._open:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await self._emptied
+
+    @property
+    def open_connections(self) -> int:
+        """Sockets that are connected now, in use or idle."""
+        return len(self._open)
+
+    def counts(self, origin: Origin) -> Counts:
+        """In use, idle, waiting; guarded ones included."""
+        pools = [self._pools.get(_Lane(origin, guarded)) for guarded in (False, True)]
+        rows = [pool.counts for pool in pools if pool is not None]
+        return Counts(*(sum(column) for column in zip(*rows, strict=True))) if rows else Counts(0, 0, 0)
+
+
+def _shutting_down() -> RelayError:
+    return RelayError("draining", "The relay is shutting down.")

@@ -1,0 +1,146 @@
+"""Opening one connection: names resolved anew each time, addresses raced, TLS, Unix sockets.
+
+Source: RFC 8305 (Happy Eyeballs, §4 order, §5 delay), RFC 6125 (host names in certificates). uvloop's
+``create_connection`` knows no ``happy_eyeballs_delay``, so the race is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, zip_longest
+from typing import Any, Final, NamedTuple, TypeVar
+
+from relay.errors import RelayError
+from relay.upstream.origin import Origin
+
+AddressGuard = Callable[[str], None]
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+STAGGER_S: Final = 0.25  # RFC 8305 §5: the Connection Attempt Delay
+_MAX_ADDRESSES: Final = 16
+
+
+class Address(NamedTuple):
+    """One row of what ``getaddrinfo`` says."""
+
+    family: int
+    sockaddr: tuple[Any, ...]
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """System certificates, or those of ``ca_file``; the host name is checked. Reads files: call it once.
+
+    Raises: RelayError upstream_misconfigured.
+    """
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # SSLError is one
+        raise RelayError(
+            "upstream_misconfigured", "The upstream's ca_file cannot be read.", detail=f"{ca_file}: {error}"
+        ) from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+async def dial(
+    origin: Origin, tls: ssl.SSLContext | None, make: Callable[[], P], guard: AddressGuard | None = None
+) -> P:
+    """A connected protocol. ``guard`` sees every resolved address before any is connected to, and may raise.
+
+    Raises: OSError (gaierror, SSLError, ...) and what ``guard`` raises.
+    """
+    loop = asyncio.get_running_loop()
+    if origin.unix is not None:
+        if guard is not None:
+            guard(origin.unix)
+        _, protocol = await loop.create_unix_connection(make, origin.unix)
+        return protocol
+    addresses = await resolve(origin.host, origin.port)
+    if guard is not None:
+        for address in addresses:
+            guard(str(address.sockaddr[0]))
+    connected = await race(addresses)
+    try:
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _, protocol = await loop.create_connection(
+            make, sock=connected, ssl=tls, server_hostname=origin.host if tls is not None else None
+        )
+    except BaseException:
+        connected.close()
+        raise
+    return protocol
+
+
+async def resolve(host: str, port: int) -> list[Address]:
+    """The host's addresses, families in turn, the resolver's first family first (RFC 8305 §4)."""
+    loop = asyncio.get_running_loop()
+    rows = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    if not rows:
+        raise socket.gaierror(socket.EAI_NONAME, "no address")
+    return interleave(dict.fromkeys(Address(row[0], row[4]) for row in rows))[:_MAX_ADDRESSES]
+
+
+def interleave(addresses: Iterable[Address]) -> list[Address]:
+    """One of each family in turn."""
+    families: dict[int, list[Address]] = {}
+    for address in addresses:
+        families.setdefault(address.family, []).append(address)
+    return [address for address in chain.from_iterable(zip_longest(*families.values())) if address is not None]
+
+
+async def race(addresses: Sequence[Address], stagger_s: float = STAGGER_S) -> socket.socket:
+    """The socket that connects first. The next address starts when one fails, or after ``stagger_s``.
+
+    Raises: the first address's OSError when all have failed.
+    """
+    if len(addresses) == 1:
+        return await _connect(addresses[0])
+    waiting = list(reversed(addresses))
+    running: set[asyncio.Task[socket.socket]] = set()
+    failures: list[OSError] = []
+    winner: socket.socket | None = None
+    try:
+        while winner is None and (waiting or running):
+            if waiting:
+                # A task each, because attempts run side by side; none outlives this function's last step.
+                running.add(asyncio.ensure_future(_connect(waiting.pop())))
+            done, running = await asyncio.wait(
+                running, timeout=stagger_s if waiting else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                error = task.exception()
+                if isinstance(error, OSError):
+                    failures.append(error)
+                elif error is not None:
+                    raise error
+                elif winner is None:
+                    winner = task.result()
+                else:
+                    task.result().close()
+    finally:
+        for task in running:
+            task.add_done_callback(_discard)
+            task.cancel()
+    if winner is None:
+        raise failures[0]
+    return winner
+
+
+def _discard(task: asyncio.Task[socket.socket]) -> None:
+    """A loser: its socket is closed if it won after all, and its error is nobody's."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
+
+
+async def _connect(address: Address) -> socket.socket:
+    attempt = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        attempt.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(attempt, address.sockaddr)
+    except BaseException:
+        attempt.close()
+        raise
+    return attempt
