@@ -1,1 +1,1 @@
-""""""
+"""The upstream dialects: one file each, in the registry ``PROVIDERS``."""

@@ -1,0 +1,275 @@
+"""What every dialect is made of: the provider's contract, its values, and the tables they share.
+
+A provider turns a ``Request`` into an ``UpstreamRequest`` and an upstream's bytes into verbs on a ``Voice``. It is pure:
+no I/O, no clock, no randomness. What a dialect cannot do is a row of its parameter table; what a model cannot do is a
+row of the capability table (``providers.capabilities``); an ``if`` on a name is neither.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol
+
+from relay.errors import RelayError
+from relay.responses.emitter import Voice
+from relay.responses.request import Request
+from relay.responses.tools import JSON, Tool
+
+VERDICTS: Final = ("mapped", "emulated", "ignored", "warned", "rejected")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One upstream and one of its models, as the configuration has them."""
+
+    upstream: str
+    model: str
+    base_url: str = ""
+    quirks: str | None = None
+    forward: tuple[str, ...] = ()
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    """Overrides of capability rows for this model, from ``[capabilities."GLOB"]``."""
+    holds_state: bool = False
+    """Whether the upstream keeps responses itself (``state = "upstream"``, decision 21)."""
+
+
+class Media(NamedTuple):
+    """A document or image that the app fetched for a provider."""
+
+    content_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One call to an upstream, without its address and its key, which the app adds.
+
+    ``path`` is appended to the base URL's path. ``tools`` maps the upstream's tool names to the client's tools.
+    ``context`` is what the dialect's translator needs to remember; nobody else looks at it.
+    """
+
+    path: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    stream: bool = True
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    warnings: tuple[tuple[str, str], ...] = ()
+    transformations: tuple[JSON, ...] = ()
+    context: Any = None
+
+
+class Done(NamedTuple):
+    """The upstream said that it is finished: ``completed``, or ``incomplete`` for ``reason``.
+
+    ``response`` is set by a native Responses upstream only: its own final Response, merged with our echoes.
+    """
+
+    status: str
+    reason: str | None = None
+    response: JSON | None = None
+
+
+class Continue(NamedTuple):
+    """The answer goes on in another upstream call (decision 19): ``pause_turn``, ``CONTINUATION``."""
+
+    request: UpstreamRequest
+
+
+class Translator(Protocol):
+    """One upstream answer, spoken to one voice. Any split of the input gives the same output."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the upstream's terminal event was seen: what follows is not read."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether the response could start now without an event (decision 3: after 10 s of waiting)."""
+        ...
+
+    def feed(self, data: bytes) -> None:
+        """Bytes of an event stream. Raises: RelayError for an error that the upstream reports, or nonsense."""
+        ...
+
+    def from_body(self, body: JSON) -> None:
+        """A whole JSON answer in place of a stream. Raises: RelayError."""
+        ...
+
+    def close(self) -> Done | Continue:
+        """The input is over. Raises: RelayError ``upstream_ended_early`` where the upstream did not say so."""
+        ...
+
+
+class Provider(Protocol):
+    """A dialect. All members are required; none does I/O."""
+
+    @property
+    def name(self) -> str:
+        """As in ``dialect = "…"``."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """The parameter table: a row for every name in ``responses.request.PARAMETERS``."""
+        ...
+
+    def media_needed(self, request: Request, target: Target) -> list[str]:
+        """URLs that the app must fetch before ``build`` because the upstream cannot."""
+        ...
+
+    def build(
+        self, request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]
+    ) -> UpstreamRequest:
+        """The upstream call for ``request``. Raises: RelayError naming the parameter that cannot be said."""
+        ...
+
+    def translator(self, upstream_request: UpstreamRequest, voice: Voice) -> Translator:
+        """A translator for the answer to ``upstream_request``."""
+        ...
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> RelayError:
+        """An error answer (status 400 and up) as ours; ``repair`` names what ``build`` could leave out."""
+        ...
+
+
+class Parameter(NamedTuple):
+    """A row of a parameter table: the verdict of translation.md §0.1, how it is mapped, and a note for the README.
+
+    ``apply(build, value)`` is called for ``mapped`` and ``emulated`` rows that have one.
+    """
+
+    verdict: str
+    note: str = ""
+    apply: Callable[[Any, Any], None] | None = None
+
+
+class Warnings:
+    """Collects ``(param, reason)``; in strict mode the first one is a 400 that names the parameter (decision 9)."""
+
+    __slots__ = ("_strict", "entries")
+
+    def __init__(self, *, strict: bool = False) -> None:
+        self._strict = strict
+        self.entries: list[tuple[str, str]] = []
+
+    def add(self, param: str, reason: str) -> None:
+        """One warning; ``reason`` is a few plain words. Raises: RelayError in strict mode."""
+        if self._strict:
+            raise RelayError("unsupported_parameter", f"'{param}': {reason}.", param=param)
+        if (param, reason) not in self.entries:
+            self.entries.append((param, reason))
+
+
+def apply_parameters(
+    table: Mapping[str, Parameter], request: Request, build: Any, warnings: Warnings, upstream: str
+) -> None:
+    """Run the parameter table over what the request sets, in its order. Raises: RelayError for rejected rows."""
+    params = request.params
+    for name, row in table.items():
+        if name not in params:
+            continue
+        if row.verdict == "rejected":
+            message = f"'{name}' is not supported by the upstream '{upstream}'. {row.note}".rstrip()
+            raise RelayError("unsupported_parameter", message, param=name)
+        if row.verdict == "warned":
+            warnings.add(name, row.note or "not supported by this upstream")
+        elif row.apply is not None:
+            row.apply(build, params[name])
+
+
+# --- hosted tools (decision 12)
+
+DROPPED_TOOLS: Final = (
+    "web_search",
+    "image_generation",
+    "code_interpreter",
+    "tool_search",
+    "programmatic_tool_calling",
+)
+
+
+def drop_hosted_tools(request: Request, warnings: Warnings, kept: Callable[[JSON], bool] = lambda tool: False) -> None:
+    """Warn about hosted tools that the upstream cannot run; refuse those that must not vanish (decision 12).
+
+    ``kept(tool)`` says which ones the dialect maps itself.
+    Raises: RelayError naming ``tools[i].type`` or ``tool_choice``.
+    """
+    choice = request.tools.choice
+    for path, tool in request.tools.hosted:
+        if kept(tool):
+            continue
+        kind = tool["type"]
+        if not kind.startswith(DROPPED_TOOLS):
+            message = f"{path}.type '{kind}' cannot be run by this upstream."
+            raise RelayError("unsupported_value", message, param=f"{path}.type")
+        if choice.mode == "hosted" and (choice.hosted_type or "").startswith(kind.split("_20")[0][:10]):
+            message = f"tool_choice names '{choice.hosted_type}', which this upstream cannot run."
+            raise RelayError("unsupported_value", message, param="tool_choice")
+        warnings.add(f"{path}", f"{kind} cannot be run by this upstream and was left out")
+
+
+# --- names of tools and ids of calls
+
+
+def wire_names(keys: Iterable[str], valid: re.Pattern[str], limit: int, reserved: Iterable[str] = ()) -> dict[str, str]:
+    """Names that the upstream accepts, by key (translation.md §1.6): valid ones claim themselves first, others are
+    rewritten to ``[A-Za-z0-9_-]``, cut to ``limit``, and numbered ``_2``, ``_3`` on a collision, in order.
+    """
+    ordered = list(dict.fromkeys(keys))
+    taken = set(reserved)
+    names: dict[str, str] = {}
+    for key in ordered:
+        if valid.fullmatch(key) and len(key) <= limit and key not in taken:
+            names[key] = key
+            taken.add(key)
+    for key in ordered:
+        if key in names:
+            continue
+        stem = re.sub(r"[^A-Za-z0-9_-]", "_", key)
+        if not valid.fullmatch(stem[:1]):
+            stem = "_" + stem
+        name, number = stem[:limit], 1
+        while name in taken:
+            number += 1
+            suffix = f"_{number}"
+            name = stem[: limit - len(suffix)] + suffix
+        names[key] = name
+        taken.add(name)
+    return names
+
+
+# --- documents and images in the request
+
+
+class DataURL(NamedTuple):
+    """A ``data:`` URL taken apart; ``data`` is still base64."""
+
+    content_type: str
+    data: str
+
+
+_DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w-]+=[^;,]*)*);base64,", re.IGNORECASE)
+
+
+def data_url(url: str) -> DataURL | None:
+    """The parts of a base64 ``data:`` URL; None for any other URL."""
+    match = _DATA_URL.match(url)
+    return DataURL((match[1] or "application/octet-stream").lower(), url[match.end() :]) if match else None
+
+
+def media_urls(request: Request, kinds: Mapping[str, str]) -> list[str]:
+    """The http(s) URLs of parts whose type is in ``kinds`` (part type -> field), in order, without repeats."""
+    urls: dict[str, None] = {}
+    for item in request.items:
+        for parts in (item.get("content"), item.get("output")):
+            if isinstance(parts, list):
+                for part in parts:
+                    field_name = kinds.get(part.get("type", "")) if isinstance(part, dict) else None
+                    url = part.get(field_name) if field_name else None
+                    if isinstance(url, str) and url.startswith(("http://", "https://")):
+                        urls[url] = None
+    return list(urls)

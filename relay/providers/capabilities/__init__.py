@@ -1,0 +1,47 @@
+"""The capability table: what a model can do, as data, chosen by dialect, address, model pattern or ``quirks``.
+
+Source: translation.md §0.2. Each dialect's rows are a module beside this one: a tuple of ``Row``s, read top to bottom;
+every row that matches adds to the record, later rows win, and the configuration's ``[capabilities."GLOB"]`` wins over
+all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+
+class Row(NamedTuple):
+    """One row: where it applies (all that is given must match) and what it sets.
+
+    ``models``: globs over the model's name, lower case. ``hosts``: substrings of the base URL. ``quirks``: the value of
+    ``quirks`` in the configuration.
+    """
+
+    sets: Mapping[str, Any]
+    models: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    quirks: tuple[str, ...] = ()
+
+
+def capabilities(
+    rows: tuple[Row, ...], *, model: str, base_url: str, quirks: str | None, overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The record for one model behind one upstream.
+
+    ``quirks`` given by name replaces recognition by address: a row with ``hosts`` also matches by its ``quirks``.
+    """
+    record: dict[str, Any] = {}
+    name = model.lower()
+    for row in rows:
+        if row.models and not any(fnmatchcase(name, pattern) for pattern in row.models):
+            continue
+        if row.quirks or row.hosts:
+            by_name = quirks is not None and quirks in row.quirks
+            by_host = quirks is None and any(host in base_url for host in row.hosts)
+            if not by_name and not by_host:
+                continue
+        record.update(row.sets)
+    record.update(overrides)
+    return record

@@ -1,0 +1,475 @@
+"""The emitter: numbers, orders and closes what one or several upstream calls say, as Responses events.
+
+Rules (responses-api.md §4.5, translation.md §3.1):
+
+1. ``created`` then ``in_progress`` come first, once; ``start()`` is idempotent and every verb implies it.
+2. ``sequence_number`` counts from 0 without a gap; ``output_index`` is given at ``output_item.added``, once.
+3. Items of one voice end in the order in which they began: an item told to end waits for those before it.
+4. Exactly one terminal event; its ``output`` equals the done items in ``output_index`` order.
+5. Every event is encoded once; a sink only frames it.
+
+Exceptions: an emulated shell or patch call takes its ``output_index`` when its arguments are whole; a native Responses
+upstream numbers and orders its own stream (``forward``), and only its lifecycle events are written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+
+from relay.errors import RelayError
+from relay.responses.json import mended
+from relay.responses.output import Call, CustomCall, EmulatedCall, Hosted, Item, Message, Reasoning
+from relay.responses.sinks import Sink
+from relay.responses.tools import Tool
+
+OUTPUT_LIMIT_BYTES: Final = 32 * 1024 * 1024
+"""Decision 7: what one response retains for its final object."""
+
+_HOSTED_PREFIXES: Final = {
+    "web_search_call": "ws",
+    "code_interpreter_call": "ci",
+    "image_generation_call": "ig",
+    "file_search_call": "fs",
+    "mcp_call": "mcp",
+    "mcp_list_tools": "mcpl",
+    "mcp_approval_request": "mcpr",
+    "compaction": "cmp",
+}
+
+Usage = dict[str, Any]
+"""``{input_tokens, input_tokens_details: {cached_tokens, cache_write_tokens}, output_tokens,
+output_tokens_details: {reasoning_tokens}, total_tokens}`` (responses-api.md §2.7)."""
+
+
+def usage_of(
+    input_tokens: int, output_tokens: int, *, cached: int = 0, cache_write: int = 0, reasoning: int = 0
+) -> Usage:
+    """A usage object; ``input_tokens`` includes cached and cache-write tokens, ``output_tokens`` includes reasoning."""
+    return {
+        "input_tokens": input_tokens,
+        "input_tokens_details": {"cached_tokens": min(cached, input_tokens), "cache_write_tokens": cache_write},
+        "output_tokens": output_tokens,
+        "output_tokens_details": {"reasoning_tokens": reasoning},
+        "total_tokens": input_tokens + output_tokens,
+    }
+
+
+def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return usage_of(
+        one["input_tokens"] + other["input_tokens"],
+        one["output_tokens"] + other["output_tokens"],
+        cached=one["input_tokens_details"]["cached_tokens"] + other["input_tokens_details"]["cached_tokens"],
+        cache_write=one["input_tokens_details"]["cache_write_tokens"]
+        + other["input_tokens_details"]["cache_write_tokens"],
+        reasoning=one["output_tokens_details"]["reasoning_tokens"] + other["output_tokens_details"]["reasoning_tokens"],
+    )
+
+
+class Emitter:
+    """One response. ``response`` is the Response object being built (see ``responses.response.template``)."""
+
+    __slots__ = (
+        "_limit",
+        "_outputs",
+        "_retained",
+        "_voices",
+        "call_ids",
+        "concluded",
+        "new_id",
+        "now",
+        "response",
+        "sequence_number",
+        "show_summary",
+        "sink",
+        "started",
+        "transformations",
+        "warnings",
+        "write",
+    )
+
+    def __init__(
+        self,
+        response: dict[str, Any],
+        sink: Sink,
+        new_id: Callable[[str], str],
+        now: Callable[[], int],
+        *,
+        show_summary: bool = False,
+        limit_bytes: int = OUTPUT_LIMIT_BYTES,
+    ) -> None:
+        self.response = response
+        self.sink = sink
+        self.write = sink.write
+        self.new_id = new_id
+        self.now = now
+        self.show_summary = show_summary
+        self.started = False
+        self.concluded = False
+        self.sequence_number = 0
+        self.call_ids: set[str] = set()
+        self.warnings: list[tuple[str, str]] = []
+        self.transformations: list[dict[str, Any]] = []
+        self._outputs: list[Item] = []
+        self._voices: list[Voice] = []
+        self._retained = 0
+        self._limit = limit_bytes
+
+    # --- what the exchange calls
+
+    def voice(self, tools: Mapping[str, Tool]) -> Voice:
+        """A voice for one upstream call; ``tools`` maps the names the upstream uses to the client's tools."""
+        voice = Voice(self, tools)
+        self._voices.append(voice)
+        return voice
+
+    def start(self) -> None:
+        """Write ``response.created`` and ``response.in_progress``, once."""
+        if not self.started:
+            self.started = True
+            self.lifecycle("response.created")
+            self.lifecycle("response.in_progress")
+
+    def conclude(self, status: str, *, reason: str | None = None, error: RelayError | None = None) -> dict[str, Any]:
+        """End every item, complete ``response`` and return it; ``terminal()`` then writes the terminal event.
+
+        ``status``: ``completed``, ``incomplete`` (with ``reason``) or ``failed`` (with ``error``).
+        """
+        self.start()
+        for voice in self._voices:
+            voice.end(cut=status != "completed")
+        response = self.response
+        response["status"] = status
+        response["completed_at"] = self.now() if status == "completed" else None
+        response["incomplete_details"] = {"reason": reason} if reason is not None else None
+        response["error"] = error.stream_error() if error is not None else None
+        response["output"] = [output.item for output in self._outputs]
+        usage: Usage | None = None
+        for voice in self._voices:
+            usage = _sum(usage, voice.total_usage())
+        response["usage"] = usage
+        self._finish_response()
+        return response
+
+    def conclude_with(self, response: dict[str, Any]) -> dict[str, Any]:
+        """End with a Response that a native upstream made (already merged with our echoes)."""
+        self.start()
+        self.response = response
+        self._finish_response()
+        return response
+
+    def terminal(self) -> None:
+        """Write the one terminal event and end the sink."""
+        self.lifecycle("response." + str(self.response["status"]))
+        self.sink.end()
+
+    # --- what translators and items call
+
+    def warn(self, param: str, reason: str) -> None:
+        """A warning of decision 9; one a (param, reason)."""
+        if (param, reason) not in self.warnings:
+            self.warnings.append((param, reason))
+
+    def transformation(self, entry: dict[str, Any]) -> None:
+        """An entry of ``input_transformations``: ``{id, type, action, reason}`` (responses-api.md §3.6)."""
+        self.transformations.append(entry)
+
+    def tier(self, service_tier: str) -> None:
+        """The service tier that was really used."""
+        self.response["service_tier"] = service_tier
+
+    def lifecycle(self, name: str) -> None:
+        """An event that carries the whole Response."""
+        self.event(name, {"response": self.response})
+
+    def event(self, name: str, fields: dict[str, Any]) -> None:
+        """Any event; ``type`` and ``sequence_number`` are added."""
+        number = self.sequence_number
+        self.sequence_number = number + 1
+        content = {"type": name, **fields, "sequence_number": number}
+        try:
+            payload = orjson.dumps(content)
+        except TypeError:
+            payload = orjson.dumps(mended(content))
+        self.write(name.encode(), payload)
+
+    def forward(self, name: bytes, payload: bytes) -> None:
+        """An event of a native upstream in its own bytes, which already carry the next number."""
+        self.sequence_number += 1
+        self.write(name, payload)
+
+    def retain(self, count: int) -> None:
+        """Account ``count`` bytes of output. Raises: RelayError ``output_too_large``."""
+        self._retained += count
+        if self._retained > self._limit:
+            raise RelayError("output_too_large", f"The output grew over {self._limit} bytes.")
+
+    def open_item(self, item: Item) -> int:
+        """Give ``item`` its ``output_index`` and write ``output_item.added``."""
+        self.start()
+        index = len(self._outputs)
+        self._outputs.append(item)
+        self.event("response.output_item.added", {"output_index": index, "item": item.item})
+        return index
+
+    def call_id(self, proposed: str | None) -> str:
+        """``proposed`` where it is usable and unused in this conversation, else a fresh one (translation.md §3.2)."""
+        if not proposed or proposed in self.call_ids or len(proposed) > 64:
+            proposed = self.new_id("call")
+        self.call_ids.add(proposed)
+        return proposed
+
+    def _finish_response(self) -> None:
+        self.concluded = True
+        response = self.response
+        if self.warnings:
+            response["x_relay_warnings"] = [{"param": param, "reason": reason} for param, reason in self.warnings]
+        if self.transformations:
+            response["input_transformations"] = self.transformations
+        if response.get("service_tier") in (None, "auto"):
+            response["service_tier"] = "default"
+
+
+class Voice:
+    """What one upstream call says. It opens and closes items; several voices share one emitter (decision 11).
+
+    ``late_annotations``: citations may come after the text, so a message stays open while calls follow it.
+    ``hold_reasoning``: a signature may come after the text began, so a reasoning item stays open until the end.
+    """
+
+    __slots__ = (
+        "_hops",
+        "_message",
+        "_open",
+        "_reasoning",
+        "_usage",
+        "emitter",
+        "hold_reasoning",
+        "late_annotations",
+        "tools",
+    )
+
+    def __init__(self, emitter: Emitter, tools: Mapping[str, Tool]) -> None:
+        self.emitter = emitter
+        self.tools = tools
+        self.late_annotations = False
+        self.hold_reasoning = False
+        self._message: Message | None = None
+        self._reasoning: Reasoning | None = None
+        self._open: list[Item] = []
+        self._usage: Usage | None = None
+        self._hops: Usage | None = None
+
+    def begin(self) -> None:
+        """The first meaningful event has come (decision 3)."""
+        if not self.emitter.started:
+            self.emitter.start()
+
+    # --- text
+
+    def text(self, delta: str) -> None:
+        """Visible text."""
+        # hot: bench/test_emitter.py
+        message = self._message
+        if message is None or message.suspended:
+            message = self._open_message()
+        message.text(self.emitter, delta)
+
+    def logprobs(self, delta: str, logprobs: list[dict[str, Any]]) -> None:
+        """Visible text with its log probabilities."""
+        message = self._message
+        if message is None or message.suspended:
+            message = self._open_message()
+        message.text_with_logprobs(self.emitter, delta, logprobs)
+
+    def refusal(self, delta: str) -> None:
+        """Text of a refusal."""
+        message = self._message
+        if message is None or message.suspended:
+            message = self._open_message()
+        message.refusal(self.emitter, delta)
+
+    def annotation(self, annotation: dict[str, Any]) -> None:
+        """A citation of the open message (a ``url_citation``, ``file_citation`` …)."""
+        message = self._message or self._open_message()
+        message.annotation(self.emitter, annotation)
+
+    def text_length(self) -> int:
+        """Characters of the open text part: the base of annotation offsets."""
+        return self._message.text_length(self.emitter) if self._message is not None else 0
+
+    def text_so_far(self) -> str:
+        """The text of the open text part."""
+        return self._message.text_so_far(self.emitter) if self._message is not None else ""
+
+    def message_end(self) -> None:
+        """The message is over; later text opens another."""
+        if self._message is not None:
+            message, self._message = self._message, None
+            self._close(message)
+
+    # --- reasoning
+
+    def reasoning(self, delta: str) -> None:
+        """Raw chain of thought of an open model."""
+        item = self._reasoning or self._open_reasoning()
+        item.text(self.emitter, delta)
+
+    def summary(self, delta: str) -> None:
+        """Summarised thinking; not shown unless the request asked for a summary."""
+        if self.emitter.show_summary:
+            item = self._reasoning or self._open_reasoning()
+            item.summary(self.emitter, delta)
+
+    def summary_end(self) -> None:
+        """The summary part is over; the next delta opens another part of the same item."""
+        if self._reasoning is not None:
+            self._reasoning.close_part(self.emitter)
+
+    def envelope(self, encrypted_content: str) -> None:
+        """Opaque reasoning: kept in the open reasoning item, or in a new one with an empty summary."""
+        item = self._reasoning or self._open_reasoning()
+        self.emitter.retain(len(encrypted_content))
+        item.item["encrypted_content"] = encrypted_content
+
+    def reasoning_end(self) -> None:
+        """The reasoning item is over."""
+        if self._reasoning is not None:
+            reasoning, self._reasoning = self._reasoning, None
+            self._close(reasoning)
+
+    @property
+    def reasoning_open(self) -> bool:
+        """Whether a reasoning item could still take an envelope."""
+        return self._reasoning is not None
+
+    # --- calls
+
+    def call(self, call_id: str | None, wire_name: str) -> Item:
+        """A call of the tool that the upstream knows as ``wire_name``; give the result to ``arguments`` and ``end``."""
+        self._end_reasoning_before_output()
+        if self._message is not None:
+            if self.late_annotations:
+                self._message.suspended = True
+            else:
+                self.message_end()
+        emitter = self.emitter
+        identifier = emitter.call_id(call_id)
+        tool = self.tools.get(wire_name)
+        item: Item
+        if tool is None:
+            item = Call(emitter, identifier, wire_name)
+        elif tool.item_type == "function_call":
+            item = Call(emitter, identifier, tool.name, tool.namespace)
+        elif tool.item_type == "custom_tool_call":
+            item = CustomCall(emitter, identifier, tool.name, tool.namespace, wrapped=not tool.native)
+        else:
+            item = EmulatedCall(emitter, identifier, tool)
+        self._open.append(item)
+        return item
+
+    def arguments(self, item: Item, fragment: str) -> None:
+        """A fragment of the arguments of an open call."""
+        if fragment:
+            item.arguments(self.emitter, fragment)  # type: ignore[attr-defined]
+
+    def call_end(self, item: Item) -> None:
+        """The call is whole."""
+        self._close(item)
+
+    # --- hosted tools
+
+    def hosted(self, kind: str, fields: dict[str, Any], *, step: str | None = "in_progress") -> Hosted:
+        """Open an item of a tool that the upstream runs, and write its first step."""
+        self._end_reasoning_before_output()
+        if not self.late_annotations:
+            self.message_end()
+        elif self._message is not None:
+            self._message.suspended = True
+        item = Hosted(self.emitter, kind, _HOSTED_PREFIXES.get(kind, "item"), fields)
+        self._open.append(item)
+        if step is not None:
+            item.step(self.emitter, step)
+        return item
+
+    def hosted_step(self, item: Hosted, step: str, fields: dict[str, Any] | None = None) -> None:
+        """The next step of a hosted item: ``searching``, ``interpreting``, ``completed`` …"""
+        item.step(self.emitter, step, fields)
+
+    def hosted_delta(self, item: Hosted, field: str, delta: str) -> None:
+        """A delta of a hosted item's ``code`` or ``arguments``."""
+        item.delta(self.emitter, field, delta)
+
+    def hosted_delta_end(self, item: Hosted) -> None:
+        """The ``code`` or ``arguments`` are whole."""
+        item.delta_done(self.emitter)
+
+    def hosted_end(self, item: Hosted, fields: dict[str, Any], *, step: str | None = "completed") -> None:
+        """Complete a hosted item with ``fields`` and write its last step."""
+        item.delta_done(self.emitter)
+        item.item.update(fields)
+        self.emitter.retain(len(orjson.dumps(fields)))
+        if step is not None:
+            item.step(self.emitter, step)
+        self._close(item)
+
+    # --- accounts and endings
+
+    def usage(self, usage: Usage) -> None:
+        """What this upstream call has used so far; a later call replaces it."""
+        self._usage = usage
+
+    def next_hop(self) -> None:
+        """Another upstream call goes on with this voice (decision 19): its usage is added."""
+        self._hops = _sum(self._hops, self._usage)
+        self._usage = None
+
+    def total_usage(self) -> Usage | None:
+        """The sum over the hops."""
+        return _sum(self._hops, self._usage)
+
+    def end(self, *, cut: bool) -> None:
+        """Close everything, in order; ``cut`` marks what was still open as incomplete."""
+        for item in self._open:
+            if cut and not item.closing:
+                item.status = "incomplete"
+            item.closing = True
+        self._message = self._reasoning = None
+        self._flush()
+
+    # --- inside
+
+    def _open_message(self) -> Message:
+        self._end_reasoning_before_output()
+        self.message_end()
+        self._message = Message(self.emitter)
+        self._open.append(self._message)
+        return self._message
+
+    def _open_reasoning(self) -> Reasoning:
+        self.message_end()
+        self._reasoning = Reasoning(self.emitter)
+        self._open.append(self._reasoning)
+        return self._reasoning
+
+    def _end_reasoning_before_output(self) -> None:
+        if self._reasoning is None:
+            return
+        if self.hold_reasoning:
+            self._reasoning.close_part(self.emitter)
+        else:
+            self.reasoning_end()
+
+    def _close(self, item: Item) -> None:
+        item.closing = True
+        if self._open and self._open[0].closing:
+            self._flush()
+
+    def _flush(self) -> None:
+        waiting = self._open
+        while waiting and waiting[0].closing:
+            waiting.pop(0).done(self.emitter)

@@ -1,0 +1,42 @@
+"""JSON as it is found in the wild: orjson first, the standard library for what orjson refuses.
+
+Source: decision 24 (lone surrogates; ``NaN``), RFC 8259 §8.2.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+
+dumps = orjson.dumps
+
+
+def loads(data: bytes | str) -> Any:
+    """A value; strings may hold lone surrogates. Raises: ValueError where ``data`` is no JSON at all."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        # bytes that are no UTF-8 raise UnicodeDecodeError here, which is a ValueError too
+        text = data if isinstance(data, str) else data.decode("utf-8", "surrogatepass")
+        try:
+            return json.loads(text)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+
+
+def mended_text(text: str) -> str:
+    """Surrogate pairs joined, lone surrogates replaced by U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def mended(value: Any) -> Any:
+    """A copy of a JSON value in which every string can be encoded."""
+    if isinstance(value, str):
+        return mended_text(value)
+    if isinstance(value, dict):
+        return {mended_text(key): mended(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [mended(item) for item in value]
+    return value

@@ -1,0 +1,311 @@
+"""A create request: every parameter checked by one table, aliases resolved, items and tools normalised.
+
+Source: responses-api.md §2.1-2.6; decisions 9, 10, 11, 15, 16. Unknown fields are ignored, or refused in strict mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from relay.errors import RelayError
+from relay.responses.items import from_messages, normalise
+from relay.responses.tools import JSON, ToolSet, parse_tools
+
+Check = Callable[[Any, str], Any]
+"""``check(value, path) -> value to use``; raises RelayError naming the path."""
+
+
+def _wrong(path: str, expected: str, kind: str = "invalid_type") -> RelayError:
+    return RelayError(kind, f"{path} must be {expected}.", param=path)
+
+
+def _boolean(value: Any, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(path, "a boolean")
+    return value
+
+
+def _string(limit: int | None = None) -> Check:
+    def check(value: Any, path: str) -> str:
+        if not isinstance(value, str):
+            raise _wrong(path, "a string")
+        if limit is not None and len(value) > limit:
+            raise _wrong(path, f"at most {limit} characters long", "invalid_value")
+        return value
+
+    return check
+
+
+def _integer(low: int, high: int | None = None) -> Check:
+    bounds = f"an integer from {low} to {high}" if high is not None else f"an integer of at least {low}"
+
+    def check(value: Any, path: str) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise _wrong(path, bounds)
+        if value < low or (high is not None and value > high):
+            raise _wrong(path, bounds, "invalid_value")
+        return value
+
+    return check
+
+
+def _number(low: float, high: float) -> Check:
+    bounds = f"a number from {low:g} to {high:g}"
+
+    def check(value: Any, path: str) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise _wrong(path, bounds)
+        if not low <= value <= high:
+            raise _wrong(path, bounds, "invalid_value")
+        return value
+
+    return check
+
+
+def _one_of(*values: str) -> Check:
+    expected = "one of " + ", ".join(values)
+
+    def check(value: Any, path: str) -> str:
+        if value not in values:
+            raise _wrong(path, expected, "invalid_value")
+        return str(value)
+
+    return check
+
+
+def _object(value: Any, path: str) -> JSON:
+    if not isinstance(value, dict):
+        raise _wrong(path, "an object")
+    return value
+
+
+def _array(value: Any, path: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise _wrong(path, "an array")
+    return value
+
+
+def _strings(value: Any, path: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _wrong(path, "an array of strings")
+    return value
+
+
+def _stop(value: Any, path: str) -> list[str]:
+    return [value] if isinstance(value, str) else _strings(value, path)
+
+
+def _metadata(value: Any, path: str) -> JSON:
+    pairs = _object(value, path)
+    if len(pairs) > 16:
+        raise _wrong(path, "an object of at most 16 pairs", "invalid_value")
+    for key, text in pairs.items():
+        if len(key) > 64:
+            raise _wrong(f"{path}.{key[:64]}", "a key of at most 64 characters", "invalid_value")
+        _string(512)(text, f"{path}.{key}")
+    return pairs
+
+
+_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_SUMMARIES: Final = ("auto", "concise", "detailed")
+
+
+def _reasoning(value: Any, path: str) -> JSON:
+    reasoning = _object(value, path)
+    checks = {
+        "effort": _one_of(*_EFFORTS),
+        "summary": _one_of(*_SUMMARIES),
+        "generate_summary": _one_of(*_SUMMARIES),
+        "context": _one_of("auto", "current_turn", "all_turns"),
+        "mode": _string(),
+    }
+    for name, check in checks.items():
+        if reasoning.get(name) is not None:
+            check(reasoning[name], f"{path}.{name}")
+    return reasoning
+
+
+def _text(value: Any, path: str) -> JSON:
+    text = _object(value, path)
+    if text.get("verbosity") is not None:
+        _one_of("low", "medium", "high")(text["verbosity"], f"{path}.verbosity")
+    if text.get("format") is not None:
+        return {**text, "format": _format(text["format"], f"{path}.format")}
+    return text
+
+
+def _format(value: Any, path: str) -> JSON:
+    form = _object(value, path)
+    kind = _one_of("text", "json_object", "json_schema")(form.get("type"), f"{path}.type")
+    if kind != "json_schema":
+        return form
+    _object(form.get("schema"), f"{path}.schema")
+    _string(64)(form.get("name"), f"{path}.name")
+    if form.get("strict") is not None:
+        _boolean(form["strict"], f"{path}.strict")
+    return form
+
+
+def _stream_options(value: Any, path: str) -> JSON:
+    options = _object(value, path)
+    if options.get("include_obfuscation") is not None:
+        _boolean(options["include_obfuscation"], f"{path}.include_obfuscation")
+    return options
+
+
+PARAMETERS: Final[dict[str, Check]] = {
+    "background": _boolean,
+    "context_management": _array,
+    "conversation": lambda value, path: value,
+    "frequency_penalty": _number(-2, 2),
+    "generate": _boolean,
+    "image": _object,
+    "include": _strings,
+    "instructions": _string(),
+    "logit_bias": _object,
+    "max_output_tokens": _integer(1),
+    "max_tool_calls": _integer(1),
+    "metadata": _metadata,
+    "moderation": _object,
+    "n": _integer(1, 8),
+    "parallel_tool_calls": _boolean,
+    "presence_penalty": _number(-2, 2),
+    "previous_response_id": _string(),
+    "prompt": _object,
+    "prompt_cache_key": _string(),
+    "prompt_cache_options": _object,
+    "prompt_cache_retention": _one_of("in_memory", "in-memory", "24h"),
+    "reasoning": _reasoning,
+    "safety_identifier": _string(),
+    "seed": _integer(-(2**63), 2**63),
+    "service_tier": _string(),
+    "stop": _stop,
+    "store": _boolean,
+    "stream": _boolean,
+    "stream_options": _stream_options,
+    "temperature": _number(0, 2),
+    "text": _text,
+    "tool_choice": lambda value, path: value,
+    "tools": _array,
+    "top_logprobs": _integer(0, 20),
+    "top_p": _number(0, 1),
+    "truncation": _one_of("auto", "disabled"),
+    "user": _string(),
+    "access_programs": _object,
+}
+"""Every parameter that the relay knows, and its check. ``model``, ``input`` and the aliases below are apart."""
+
+ALIASES: Final = frozenset({"messages", "response_format", "max_tokens"})
+KNOWN: Final = frozenset({*PARAMETERS, *ALIASES, "model", "input", "type", "stream_id", "client_metadata"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One create request, checked. ``params`` holds the parameters that were set (null means not set)."""
+
+    body: JSON
+    model: str
+    params: JSON
+    items: list[JSON]
+    tools: ToolSet
+    strict: bool = False
+
+    @property
+    def stream(self) -> bool:
+        """Whether the client asked for events."""
+        return bool(self.params.get("stream", False))
+
+    @property
+    def n(self) -> int:
+        """How many answers (decision 11)."""
+        return int(self.params.get("n", 1))
+
+    @property
+    def store(self) -> bool:
+        """Whether the response is kept; true by default."""
+        return bool(self.params.get("store", True))
+
+    @property
+    def previous_response_id(self) -> str | None:
+        """The response that this one continues."""
+        return self.params.get("previous_response_id")
+
+    @property
+    def show_summary(self) -> bool:
+        """Whether the client asked for reasoning summaries."""
+        reasoning = self.params.get("reasoning") or {}
+        return (reasoning.get("summary") or reasoning.get("generate_summary")) is not None
+
+    @property
+    def format(self) -> JSON | None:
+        """``text.format`` where it is not plain text."""
+        form = (self.params.get("text") or {}).get("format")
+        return form if form is not None and form["type"] != "text" else None
+
+    def with_items(self, items: list[JSON]) -> Request:
+        """The same request over other items; tools that items bring are merged."""
+        return replace(self, items=items, tools=_tools(self.params, items))
+
+    def with_params(self, **params: Any) -> Request:
+        """The same request with other parameters."""
+        return replace(self, params={**self.params, **params})
+
+
+def parse(body: Any, *, default_model: str | None = None, strict: bool = False) -> Request:
+    """Check a decoded body. Raises: RelayError naming the parameter and what was expected."""
+    if not isinstance(body, dict):
+        raise RelayError("invalid_type", "The request body must be a JSON object.")
+    if strict:
+        unknown = next((name for name in body if name not in KNOWN), None)
+        if unknown is not None:
+            raise RelayError("unknown_parameter", f"Unknown parameter: '{unknown}'.", param=unknown)
+    model = body.get("model")
+    if model is None:
+        model = default_model
+    if model is None:
+        raise RelayError("missing_parameter", "Missing required parameter: 'model'.", param="model")
+    if not isinstance(model, str) or not model:
+        raise _wrong("model", "a non-empty string")
+    params = {name: check(body[name], name) for name, check in PARAMETERS.items() if body.get(name) is not None}
+    _resolve_aliases(body, params)
+    if body.get("messages") is not None:
+        if body.get("input") is not None:
+            raise RelayError("invalid_value", "Give input or messages, not both.", param="messages")
+        items = from_messages(body["messages"])
+    else:
+        items = normalise(body.get("input"))
+    if params.get("conversation") is not None and params.get("previous_response_id") is not None:
+        message = "previous_response_id and conversation cannot be used together."
+        raise RelayError("invalid_value", message, param="conversation")
+    return Request(body, model, params, items, _tools(params, items), strict)
+
+
+def _resolve_aliases(body: JSON, params: JSON) -> None:
+    if body.get("max_tokens") is not None and "max_output_tokens" not in params:
+        params["max_output_tokens"] = _integer(1)(body["max_tokens"], "max_tokens")
+    form = body.get("response_format")
+    if form is not None and (params.get("text") or {}).get("format") is None:
+        form = _object(form, "response_format")
+        inner = form.get("json_schema")
+        if form.get("type") == "json_schema" and isinstance(inner, dict):
+            form = {"type": "json_schema", **inner}
+        params["text"] = {**params.get("text", {}), "format": _format(form, "response_format")}
+
+
+def _tools(params: JSON, items: list[JSON]) -> ToolSet:
+    declared = [(f"tools[{index}]", tool) for index, tool in enumerate(params.get("tools", []))]
+    for index, item in enumerate(items):
+        if item.get("type") in ("additional_tools", "tool_search_output") and isinstance(item.get("tools"), list):
+            known = {_identity(tool) for _, tool in declared}
+            for number, tool in enumerate(item["tools"]):
+                if _identity(tool) not in known:
+                    declared.append((f"input[{index}].tools[{number}]", tool))
+    return parse_tools(declared, params.get("tool_choice"))
+
+
+def _identity(tool: Any) -> tuple[Any, ...]:
+    return (tool.get("type"), tool.get("name")) if isinstance(tool, dict) else (None, None)

@@ -1,0 +1,87 @@
+"""Where events go: an SSE body, WebSocket messages, or nowhere until one JSON body.
+
+A sink only frames: each event arrives encoded once, and what was written is taken once per upstream read.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from relay.wire import sse
+
+
+class Sink(Protocol):
+    """Takes events as ``(name, JSON payload)``."""
+
+    def write(self, name: bytes, payload: bytes) -> None:
+        """One event."""
+        ...
+
+    def end(self) -> None:
+        """The terminal event was written."""
+        ...
+
+
+class SSESink:
+    """Frames for ``text/event-stream``."""
+
+    __slots__ = ("_frames",)
+
+    def __init__(self) -> None:
+        self._frames: list[bytes] = []
+
+    def write(self, name: bytes, payload: bytes) -> None:
+        """One event, framed."""
+        self._frames.append(b"event: %b\ndata: %b\n\n" % (name, payload))
+
+    def end(self) -> None:
+        """The last line of the stream (decision 2)."""
+        self._frames.append(sse.DONE)
+
+    def take(self) -> bytes:
+        """What was written since the last call, as one piece; empty if nothing."""
+        frames = self._frames
+        if not frames:
+            return b""
+        self._frames = []
+        return b"".join(frames) if len(frames) > 1 else frames[0]
+
+
+class SocketSink:
+    """Text messages for a WebSocket; each carries ``stream_id`` where its lane has a name (responses-api.md §5.6)."""
+
+    __slots__ = ("_head", "_texts")
+
+    def __init__(self, stream_id_json: bytes | None = None) -> None:
+        self._texts: list[bytes] = []
+        self._head = b'{"stream_id":' + stream_id_json + b"," if stream_id_json is not None else b""
+
+    def write(self, name: bytes, payload: bytes) -> None:
+        """One event, one message."""
+        self._texts.append(self._head + payload[1:] if self._head else payload)
+
+    def end(self) -> None:
+        """Nothing: a WebSocket has no ``[DONE]`` (decision 2)."""
+
+    def take(self) -> list[bytes]:
+        """The messages since the last call."""
+        texts = self._texts
+        if texts:
+            self._texts = []
+        return texts
+
+
+class NullSink:
+    """Drops events: a JSON client reads the emitter's final response instead."""
+
+    __slots__ = ()
+
+    def write(self, name: bytes, payload: bytes) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+    def take(self) -> bytes:
+        """Nothing."""
+        return b""

@@ -1,0 +1,133 @@
+"""Server-sent events, cut out of a byte stream in any split.
+
+Source: WHATWG HTML, "Interpreting an event stream"; translation.md §3.3 for what servers do beyond it
+(a bare ``error:`` line is an event named ``error``; the last event may lack its blank line).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from relay.errors import RelayError
+
+EVENT_LIMIT_BYTES: Final = 16 * 1024 * 1024
+"""Decision 7: one event of an upstream's stream is at most 16 MiB."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+
+Event = tuple[bytes | None, bytes]
+"""``(event name or None, data)``; several ``data:`` lines are joined by LF."""
+
+
+class Decoder:
+    """Cuts events; time and memory are linear in the stream, whatever its split.
+
+    ``comments`` counts comment lines; ``stray`` holds the first 2 KiB of lines that are no SSE at all, for error texts.
+    """
+
+    __slots__ = ("_buffer", "_fresh", "_limit", "_scanned", "_skip_lf", "comments", "stray")
+
+    def __init__(self, limit_bytes: int = EVENT_LIMIT_BYTES) -> None:
+        self._limit = limit_bytes
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._skip_lf = False
+        self._fresh = True
+        self.comments = 0
+        self.stray = b""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that ``data`` completes.
+
+        Raises: RelayError ``upstream_bad_response`` where one event is over the limit.
+        """
+        if b"\r" in data or self._skip_lf:
+            data = self._with_line_feeds(data)
+        buffer = self._buffer
+        if self._fresh:
+            data = self._without_bom(data)
+        # hot: bench/test_sse.py; most reads hold whole events and need no buffer
+        if not buffer and data.endswith(b"\n\n"):
+            return self._events(data)
+        buffer += data
+        end = buffer.rfind(b"\n\n", max(self._scanned - 1, 0))
+        if end < 0:
+            self._scanned = len(buffer)
+            if len(buffer) > self._limit:
+                raise RelayError("upstream_bad_response", f"The upstream sent one event of over {self._limit} bytes.")
+            return []
+        whole = bytes(buffer[: end + 2])
+        del buffer[: end + 2]
+        self._scanned = len(buffer)
+        return self._events(whole)
+
+    def close(self) -> list[Event]:
+        """The last event, where the stream ended without its blank line."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        self._scanned = 0
+        return self._events(rest) if rest else []
+
+    def _without_bom(self, data: bytes) -> bytes:
+        head = bytes(self._buffer) + data
+        if len(head) < len(_BOM) and _BOM.startswith(head):
+            return data
+        self._fresh = False
+        if head.startswith(_BOM):
+            self._buffer.clear()
+            return head[len(_BOM) :]
+        return data
+
+    def _with_line_feeds(self, data: bytes) -> bytes:
+        if self._skip_lf and data:
+            self._skip_lf = False
+            if data[0] == 10:
+                data = data[1:]
+        self._skip_lf = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _events(self, block: bytes) -> list[Event]:
+        events: list[Event] = []
+        for part in block.split(b"\n\n"):
+            if part.startswith(b"data: ") and b"\n" not in part:
+                if len(part) > self._limit:
+                    raise RelayError(
+                        "upstream_bad_response", f"The upstream sent one event of over {self._limit} bytes."
+                    )
+                events.append((None, part[6:]))
+            elif part:
+                event = self._event(part)
+                if event is not None:
+                    events.append(event)
+        return events
+
+    def _event(self, part: bytes) -> Event | None:
+        if len(part) > self._limit:
+            raise RelayError("upstream_bad_response", f"The upstream sent one event of over {self._limit} bytes.")
+        name: bytes | None = None
+        lines: list[bytes] = []
+        for line in part.split(b"\n"):
+            field, colon, value = line.partition(b":")
+            if value.startswith(b" "):
+                value = value[1:]
+            if field == b"data":
+                lines.append(value)
+            elif field == b"event":
+                name = value
+            elif field == b"error" and colon:
+                name = b"error"
+                lines.append(value)
+            elif not field and colon:
+                self.comments += 1
+            elif line and field not in (b"id", b"retry") and len(self.stray) < 2048:
+                self.stray += line[:2048]
+        return (name, b"\n".join(lines)) if lines else None
+
+
+def frame(name: bytes, payload: bytes) -> bytes:
+    """One event on the wire: name line, one data line, blank line (responses-api.md §4.1)."""
+    return b"event: %b\ndata: %b\n\n" % (name, payload)
+
+
+COMMENT: Final = b": keep-alive\n\n"
+DONE: Final = b"data: [DONE]\n\n"
