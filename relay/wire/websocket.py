@@ -25,6 +25,7 @@ from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opc
 from wsproto.utilities import generate_accept_token
 
 from relay.errors import RelayError
+from relay.wire.http1 import encode_head
 
 MAX_FRAMES: Final = 1_024  # a message
 FRAMES_A_FEED: Final = 128  # about 1 ms of work; ``Reader.behind`` says that there is more
@@ -97,32 +98,21 @@ class Upgrade(NamedTuple):
     deflate: Deflate | None
 
 
-def is_upgrade(method: bytes, http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether this request (lowercase header names) asks for a WebSocket; anything else is plain HTTP."""
-    if method != b"GET" or http_version != "1.1":
-        return False
-    connection = upgrade = False
-    for name, value in headers:
-        if name == b"connection":
-            connection = connection or b"upgrade" in _tokens(value.lower())
-        elif name == b"upgrade":
-            upgrade = upgrade or b"websocket" in _tokens(value.lower())
-    return connection and upgrade
-
-
 def read_upgrade(headers: Iterable[tuple[bytes, bytes]]) -> Upgrade:
-    """Check the opening request behind ``is_upgrade``.
+    """Check a GET over HTTP/1.1 that asks for an upgrade to ``websocket``; header names in lower case.
 
     Raises: RelayError: ``bad_request``, or ``upgrade_required`` naming version 13 (RFC 6455 §4.4).
     """
     found: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         found.setdefault(name, []).append(value)
+    if not _lists(found, b"connection", b"upgrade") or not _lists(found, b"upgrade", b"websocket"):
+        raise RelayError("bad_request", "A WebSocket handshake needs Upgrade: websocket and Connection: Upgrade.")
     if found.get(b"sec-websocket-version") != [b"13"]:
         raise RelayError(
             "upgrade_required",
             "Only version 13 of the WebSocket protocol is spoken here.",
-            headers=(("sec-websocket-version", "13"), ("upgrade", "websocket"), ("connection", "upgrade")),
+            headers=(("sec-websocket-version", "13"), ("upgrade", "websocket")),
         )
     keys = found.get(b"sec-websocket-key", [])
     if len(keys) != 1 or not _is_nonce(keys[0]):
@@ -140,18 +130,20 @@ def accept_head(
     *,
     deflate: bool = True,
 ) -> bytes:
-    """The 101 answer, to its empty line; ``headers`` are the application's own, checked by the caller."""
-    lines = [
-        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ",
-        generate_accept_token(upgrade.key),
+    """The 101 answer, to its empty line; ``headers`` are the application's own.
+
+    Raises: ValueError where one holds CR, LF or NUL.
+    """
+    answer = [
+        (b"upgrade", b"websocket"),
+        (b"connection", b"upgrade"),
+        (b"sec-websocket-accept", generate_accept_token(upgrade.key)),
     ]
     if subprotocol is not None:
-        lines += b"\r\nsec-websocket-protocol: ", subprotocol.encode("latin-1")
-    if deflate and upgrade.deflate is not None:
-        lines += b"\r\nsec-websocket-extensions: ", upgrade.deflate.header
-    for name, value in headers:
-        lines += b"\r\n", name, b": ", value
-    return b"".join((*lines, b"\r\n\r\n"))
+        answer.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
+    if upgrade.deflate is not None:
+        answer.append((b"sec-websocket-extensions", upgrade.deflate.header))
+    return encode_head(101, [*answer, *headers])
 
 
 def negotiate_deflate(values: Sequence[bytes]) -> Deflate | None:
@@ -195,6 +187,10 @@ _DEFLATE_PARAMETERS: Final[dict[bytes, tuple[bytes, ...]]] = {
     b"server_max_window_bits": tuple(b"%d" % bits for bits in range(9, 16)),
     b"client_max_window_bits": (b"", *(b"%d" % bits for bits in range(8, 16))),
 }
+
+
+def _lists(headers: dict[bytes, list[bytes]], name: bytes, token: bytes) -> bool:
+    return token in _tokens(b",".join(headers.get(name, ())).lower())
 
 
 def _tokens(value: bytes) -> list[bytes]:
