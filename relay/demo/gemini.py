@@ -1,0 +1,5 @@
+from relay.demo.chat import Chat
+
+
+class Gemini(Chat):
+    pass
