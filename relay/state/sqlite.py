@@ -1,0 +1,168 @@
+"""The embedded engine: one SQLite file that every worker of a machine shares.
+
+Source: decisions 40 to 42, sqlite.org/wal.html. One writing thread (``writer``) and a few reading ones; the event
+loop never touches the disk. Readers see what any worker committed before they began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from relay.state import rows, schema
+from relay.state.record import DAY_S, plain, record
+from relay.state.rows import Bounds
+from relay.state.store import LIMIT_S, Json, Stored, StoreError
+from relay.state.writer import Writer, store_error
+
+READERS: Final = 2
+PROBE_PERIOD_S: Final = 1.0
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """``Store`` in a file. Raises: ``StoreUnusable``; a file that cannot be opened now only makes it unhealthy."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_age_days: float | None = None,
+        max_bytes: int | None = None,
+        now: Callable[[], float] = time.time,
+        steps: tuple[str, ...] = schema.STEPS,
+    ) -> None:
+        self.path = path
+        self._bounds = Bounds(None if max_age_days is None else max_age_days * DAY_S, max_bytes)
+        self._now = now
+        self.writer = Writer(path, self._bounds, now, steps)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="relay-store-reader")
+        self._local = threading.local()  # a reader's connection is its thread's
+        self._opened: list[sqlite3.Connection] = []
+        self._next_probe = 0.0
+
+    @property
+    def healthy(self) -> bool:
+        if self.writer.fault is None:
+            return not self.writer.closed
+        at = time.monotonic()
+        if at >= self._next_probe:
+            self._next_probe = at + PROBE_PERIOD_S
+            self.writer.probe()
+        return False
+
+    async def commit(
+        self, response: Json, items: list[Json], owner: str, *, parent: str | None = None, extra: Json | None = None
+    ) -> None:
+        new = record(response, items, owner, parent=parent, extra=extra, created_at=int(self._now()))
+        await self.writer.write(
+            lambda connection: rows.put_response(connection, new),
+            size_bytes=new.size_bytes,
+            undo=lambda connection: rows.remove(connection, new.id, owner, self._oldest()),
+        )
+
+    async def get(self, id: str, owner: str) -> Stored | None:
+        return await self._read(rows.read_response, plain(id), owner, self._oldest())
+
+    async def load_chain(self, id: str, owner: str) -> list[Json] | None:
+        return await self._read(partial(rows.read_chain, own_output=True), plain(id), owner, self._oldest())
+
+    async def input_items(self, id: str, owner: str) -> list[Json] | None:
+        return await self._read(partial(rows.read_chain, own_output=False), plain(id), owner, self._oldest())
+
+    async def find_item(self, item_id: str, owner: str) -> Json | None:
+        return await self._read(rows.read_item, plain(item_id), owner)
+
+    async def delete(self, id: str, owner: str) -> bool:
+        oldest = self._oldest()
+        gone = await self.writer.write(
+            lambda connection: rows.remove(connection, plain(id), owner, oldest), deletes=True
+        )
+        return bool(gone)
+
+    async def remember_upstream(self, id: str, upstream: str, owner: str) -> None:
+        now = self._now()
+        await self.writer.write(lambda connection: rows.put_upstream(connection, plain(id), upstream, owner, now))
+
+    async def find_upstream(self, id: str, owner: str) -> str | None:
+        return await self._read(rows.read_upstream, plain(id), owner, self._oldest())
+
+    async def append_events(self, id: str, first: int, blobs: Sequence[bytes]) -> None:
+        kept, now = [bytes(blob) for blob in blobs], self._now()
+        await self.writer.write(
+            lambda connection: rows.put_events(connection, plain(id), first, kept, now), size_bytes=sum(map(len, kept))
+        )
+
+    async def read_events(self, id: str, after: int) -> list[tuple[int, bytes]]:
+        return await self._read(rows.read_events, plain(id), after)
+
+    async def acquire(self, key: str, owner: str, ttl_s: float) -> bool:
+        now = self._now()
+        return bool(await self.writer.write(lambda connection: rows.acquire(connection, key, owner, now, ttl_s)))
+
+    async def release(self, key: str, owner: str) -> bool:
+        now = self._now()
+        return bool(await self.writer.write(lambda connection: rows.release(connection, key, owner, now)))
+
+    async def close(self) -> None:
+        self.writer.stop()
+        await asyncio.to_thread(self._readers.shutdown)
+        while self._opened:
+            self._opened.pop().close()
+        await self.writer.join()
+
+    def _oldest(self) -> float:
+        return self._bounds.oldest(self._now())
+
+    async def _read(self, query: Callable[..., T], *arguments: Any) -> T:
+        if self.writer.closed:
+            raise StoreError("The response store is closed.")
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                return await loop.run_in_executor(self._readers, self._query, query, arguments)
+        except TimeoutError:
+            raise StoreError("The response store is too slow.", detail=f"no answer within {LIMIT_S:g} s") from None
+        except (sqlite3.Error, OSError) as error:
+            raise store_error(error) from error
+
+    def _query(self, query: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+        """On a reader's thread: one snapshot a query."""
+        connection = self._reader()
+        try:
+            connection.execute("BEGIN")
+            try:
+                return query(connection, *arguments)
+            finally:
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._forget_reader()
+            if schema.is_damage(error):
+                schema.mark_damaged(self.path)
+            raise
+
+    def _reader(self) -> sqlite3.Connection:
+        file = schema.identity(self.path)
+        if getattr(self._local, "file", None) != file or file is None:
+            self._forget_reader()
+            self._local.connection = schema.open_reader(self.path)
+            self._local.file = file
+            self._opened.append(self._local.connection)
+        connection: sqlite3.Connection = self._local.connection
+        return connection
+
+    def _forget_reader(self) -> None:
+        self._local.file = None
+        connection = getattr(self._local, "connection", None)
+        if connection is not None:
+            self._local.connection = None
+            self._opened.remove(connection)
+            connection.close()

@@ -1,0 +1,380 @@
+"""The one thread of a worker that writes: group commit, then the chores that nobody waits for.
+
+Source: decision 40. A group is what queued while the last one was committed, so the cost of one fsync is shared by
+whoever waited for it, and a lone commit waits for nobody. A thread, because SQLite blocks; one, because SQLite has
+one writer at a time anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from relay.state import rows, schema
+from relay.state.rows import Bounds
+from relay.state.store import LIMIT_S, StoreError
+
+LOG: Final = logging.getLogger("relay.state")
+
+GROUP_LIMIT: Final = 256  # jobs in one transaction
+GROUP_LIMIT_BYTES: Final = 64 << 20
+QUEUE_LIMIT: Final = 10_000  # jobs
+QUEUE_LIMIT_BYTES: Final = 256 << 20
+CHECKPOINT_BYTES: Final = 4 << 20  # this worker's own writes between two checkpoints
+WAL_LIMIT_PAGES: Final = 16_384  # 64 MiB: then a checkpoint makes the other writers wait
+EXPIRY_PERIOD_S: Final = 60.0
+BACKLOG_PAUSE_S: Final = 0.02  # between two steps of a sweep that has more to do, when nothing is queued
+TRUNCATE_PAUSE_S: Final = 0.25  # between two tries to empty the log, when nothing is queued
+ERASE_STEPS: Final = 4  # batches of garbage that a deletion waits for
+ROW_COST_BYTES: Final = 24_576  # pages that a small commit touches, about
+
+Work = Callable[[sqlite3.Connection], Any]
+
+# SQLite's primary result code: what the client is told (decision 41).
+_REASONS: Final[dict[int, str]] = {
+    sqlite3.SQLITE_FULL: "The disk of the response store is full.",
+    sqlite3.SQLITE_READONLY: "The response store is read-only.",
+    sqlite3.SQLITE_CANTOPEN: "The response store cannot be opened.",
+    sqlite3.SQLITE_IOERR: "The disk of the response store fails.",
+    sqlite3.SQLITE_CORRUPT: "The response store is damaged.",
+    sqlite3.SQLITE_NOTADB: "The response store is damaged.",
+    sqlite3.SQLITE_BUSY: "The response store is locked.",
+    sqlite3.SQLITE_LOCKED: "The response store is locked.",
+}
+_NO_REASON: Final = "The response store is unavailable."
+
+
+def store_error(error: sqlite3.Error | OSError) -> StoreError:
+    """The boundary: what SQLite or the system said, as ours."""
+    code = schema.primary_code(error) if isinstance(error, sqlite3.Error) else 0
+    return StoreError(_REASONS.get(code, _NO_REASON), detail=f"{type(error).__name__}: {error}")
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """Work for the writer, and who waits if anyone. ``undo`` takes it back where that one was told that it failed."""
+
+    work: Work
+    loop: asyncio.AbstractEventLoop | None = None
+    future: asyncio.Future[Any] | None = None
+    size_bytes: int = 0
+    undo: Work | None = None
+    deletes: bool = False
+    withdrawn: bool = False
+    outcome: Any = None
+
+
+class Writer:
+    """Owns the writing connection. ``fault`` says why the store is bad, None while it is good."""
+
+    def __init__(self, path: Path, bounds: Bounds, now: Callable[[], float], steps: tuple[str, ...]) -> None:
+        self._path = path
+        self._bounds = bounds
+        self._now = now
+        self._steps = steps
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._queued_bytes = 0
+        self._lock = threading.Lock()  # over _queued_bytes, which two threads change
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._written_bytes = 0
+        self._backlog = True  # at start: whatever the last life left
+        self._truncate = True
+        self.next_expiry = 0.0
+        self.fault: StoreError | None = None
+        self.groups = 0  # transactions committed for jobs
+        self.jobs = 0  # jobs in them
+        self.closed = False
+        try:
+            self._open()
+        except (sqlite3.Error, OSError) as error:
+            self._blame(store_error(error))
+        self._thread = threading.Thread(target=self._run, name="relay-store-writer", daemon=True)
+        self._thread.start()
+
+    # -- on the event loop ----------------------------------------------------------------------------------------
+
+    async def write(self, work: Work, *, size_bytes: int = 0, undo: Work | None = None, deletes: bool = False) -> Any:
+        """Queue and wait, at most ``LIMIT_S``; a caller that is cancelled leaves the work to be done.
+
+        Raises: ``StoreError``, and what ``work`` raises as ``RelayError``.
+        """
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        job = Job(work, loop, future, size_bytes, undo, deletes)
+        self.put(job)
+        timer = loop.call_later(LIMIT_S, self._on_limit, job)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def put(self, job: Job) -> None:
+        """Queue. Raises: ``StoreError`` when closed or when too much is queued."""
+        if self.closed:
+            raise StoreError("The response store is closed.")
+        with self._lock:
+            if self._queue.qsize() >= QUEUE_LIMIT or self._queued_bytes > QUEUE_LIMIT_BYTES:
+                raise StoreError("Too much waits for the response store.")
+            self._queued_bytes += job.size_bytes
+        self._queue.put(job)
+
+    def probe(self) -> None:
+        """Find out whether the store is good again; nobody waits. With a full queue the answer is on its way."""
+        try:
+            self.put(Job(self._probe))
+        except StoreError:
+            pass
+
+    def stop(self) -> None:
+        """Take no more work."""
+        if not self.closed:
+            self.closed = True
+            self._queue.put(None)
+
+    async def join(self) -> None:
+        """Wait until what was queued is done and the file is closed."""
+        await asyncio.to_thread(self._thread.join)
+
+    def _on_limit(self, job: Job) -> None:
+        if job.future is not None and not job.future.done():
+            job.withdrawn = True
+            error = StoreError("The response store is too slow.", detail=f"no commit within {LIMIT_S:g} s")
+            self.fault = self.fault or error
+            job.future.set_exception(error)
+
+    def _on_outcome(self, job: Job) -> None:
+        if job.withdrawn and job.outcome is True and job.undo is not None:
+            try:
+                self.put(Job(job.undo, deletes=True))
+            except StoreError as error:
+                LOG.error("a response that was reported as not stored may be there: %s", error)
+        if job.future is None or job.future.done():
+            return
+        if isinstance(job.outcome, Exception):
+            job.future.set_exception(job.outcome)
+        else:
+            job.future.set_result(job.outcome)
+
+    # -- on the thread --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """hot: tests/state/test_latency.py"""
+        while True:
+            group, last = self._take()
+            if group:
+                self._commit(group)
+            try:
+                self._chores(len(group))
+            except (sqlite3.Error, OSError) as error:
+                self._on_error(error)
+                self._backlog = self._truncate = False
+            except Exception:  # the outermost boundary of this thread, which must not end
+                LOG.exception("tidying the response store failed")
+                self._roll_back(self._connection)
+                self._backlog = self._truncate = False
+            if last:
+                self._close()
+                return
+
+    def _take(self) -> tuple[list[Job], bool]:
+        """The next group, empty when it is time for chores, and whether it is the last."""
+        # Chores have no timer of their own: the wait for work ends in time for them.
+        pause_s = BACKLOG_PAUSE_S if self._backlog else TRUNCATE_PAUSE_S if self._truncate else EXPIRY_PERIOD_S
+        group: list[Job] = []
+        size_bytes = 0
+        last = False
+        try:
+            job = self._queue.get(timeout=pause_s)
+            while job is not None:
+                group.append(job)
+                size_bytes += job.size_bytes
+                if len(group) >= GROUP_LIMIT or size_bytes >= GROUP_LIMIT_BYTES:
+                    break
+                job = self._queue.get_nowait()
+            last = job is None
+        except queue.Empty:
+            pass
+        with self._lock:
+            self._queued_bytes -= size_bytes
+        return group, last
+
+    def _commit(self, group: list[Job]) -> None:
+        connection: sqlite3.Connection | None = None
+        try:
+            connection = self._open()
+            schema.begin(connection)
+            for job in group:
+                if not job.withdrawn:
+                    self._do(connection, job)
+            connection.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            self._roll_back(connection)
+            failure = self._on_error(error)
+            for job in group:
+                job.outcome = failure
+            self._answer(group)
+            return
+        self.fault = None
+        self.groups += 1
+        self.jobs += len(group)
+        self._written_bytes += sum(job.size_bytes + ROW_COST_BYTES for job in group)
+        self._answer([job for job in group if not job.deletes])
+        deleting = [job for job in group if job.deletes]
+        if deleting:
+            self._truncate = True
+            self._erase(connection)
+            self._answer(deleting)
+
+    def _do(self, connection: sqlite3.Connection, job: Job) -> None:
+        """One job of a group; one that is refused leaves the others alone."""
+        connection.execute("SAVEPOINT job")
+        try:
+            job.outcome = job.work(connection)
+        except Exception as error:  # the outermost boundary of this thread: the caller gets it
+            if isinstance(error, sqlite3.Error):
+                if schema.primary_code(error) in _REASONS:
+                    raise
+                error = store_error(error)
+            job.outcome = error
+            connection.execute("ROLLBACK TO job")
+        connection.execute("RELEASE job")
+
+    def _answer(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if job.loop is None:
+                continue
+            try:
+                job.loop.call_soon_threadsafe(self._on_outcome, job)
+            except RuntimeError:  # its loop is closed: nobody waits
+                LOG.debug("a store write ended after its event loop")
+
+    def _probe(self, connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT OR REPLACE INTO probe (one, at) VALUES (1, ?)", (self._now(),))
+
+    # -- chores ---------------------------------------------------------------------------------------------------
+
+    def _chores(self, group_size: int) -> None:
+        connection = self._connection
+        if connection is None:
+            self._backlog = self._truncate = False
+            return
+        if self._sweep_due(connection):
+            schema.begin(connection)
+            try:
+                self._backlog = rows.sweep(connection, self._bounds, self._now(), max(rows.BATCH, 2 * group_size)) > 0
+                connection.execute("COMMIT")
+            except sqlite3.Error:
+                self._roll_back(connection)
+                raise
+            self._written_bytes += 64 * ROW_COST_BYTES
+            self._shrink(connection)
+        if self._truncate and not self._backlog and self._queue.empty():
+            self._erase(connection)
+        elif self._written_bytes >= CHECKPOINT_BYTES:
+            self._checkpoint(connection)
+
+    def _sweep_due(self, connection: sqlite3.Connection) -> bool:
+        if self._backlog or rows.too_big(connection, self._bounds) or rows.has_garbage(connection):
+            return True
+        at = time.monotonic()
+        if at < self.next_expiry:
+            return False
+        self.next_expiry = at + EXPIRY_PERIOD_S
+        return rows.has_expired(connection, self._bounds, self._now())
+
+    def _erase(self, connection: sqlite3.Connection) -> None:
+        """Make deleted bytes go from the files; tried again while another process reads or writes.
+
+        Raises nothing: the deletion itself is committed.
+        """
+        try:
+            for _ in range(ERASE_STEPS):
+                if not rows.has_garbage(connection):
+                    break
+                schema.begin(connection)
+                rows.collect(connection)
+                connection.execute("COMMIT")
+            else:
+                self._backlog = True
+            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.Error as error:
+            self._roll_back(connection)
+            if not schema.is_busy(error):
+                self._on_error(error)
+            return
+        self._truncate = bool(busy)
+        self._written_bytes = 0 if not busy else self._written_bytes
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        """Copy the log into the database, beside the other writers as long as the log is of a reasonable size."""
+        pages = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
+        if pages > WAL_LIMIT_PAGES:
+            connection.execute("PRAGMA busy_timeout = 250")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            connection.execute("PRAGMA busy_timeout = 0")
+        self._written_bytes = 0
+
+    def _shrink(self, connection: sqlite3.Connection) -> None:
+        """Give free pages back to the disk, a few at a time, where they are many."""
+        pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
+        if free > 1_024 and free * 4 > pages:
+            connection.execute("PRAGMA incremental_vacuum(256)").fetchall()
+            self._backlog = True
+
+    # -- the file -------------------------------------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        """The connection, opened again if there is none or if the file under the path is another one by now."""
+        if self._connection is not None and self._file == schema.identity(self._path):
+            return self._connection
+        self._drop()
+        self._connection = schema.open_writer(self._path, self._steps)
+        self._file = schema.identity(self._path)
+        self._backlog = self._truncate = True
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            try:
+                connection.close()
+            except sqlite3.Error as error:
+                LOG.warning("closing the response store: %s", error)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._erase(self._connection)
+        self._drop()
+
+    def _roll_back(self, connection: sqlite3.Connection | None) -> None:
+        try:
+            if connection is not None and connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            LOG.warning("rolling back: %s", error)
+
+    def _on_error(self, error: sqlite3.Error | OSError) -> StoreError:
+        """Note that the store is bad, and start afresh with the file next time unless it was only locked."""
+        failure = store_error(error)
+        self._blame(failure)
+        if isinstance(error, sqlite3.Error):
+            if schema.is_damage(error):
+                schema.mark_damaged(self._path)
+            if schema.is_busy(error):
+                return failure
+        self._drop()
+        return failure
+
+    def _blame(self, failure: StoreError) -> None:
+        if self.fault is None:
+            LOG.error("the response store %s is bad: %s (%s)", self._path, failure.message, failure.detail)
+        self.fault = failure
