@@ -1,1 +1,17 @@
-""""""
+"""relay's own ASGI 3 server: HTTP/1.1 by httptools or h11, WebSocket by wsproto, limits, graceful stop, workers.
+
+    http        one connection: bytes to requests, time limits, leaving
+    request     one request and its response: the ASGI callables
+    parsers     httptools and h11 behind one seam
+    websocket   what takes a connection over after an upgrade (the seam is ``upgrade``)
+    server      one process: lifespan, accepting, graceful stop
+    workers     several processes and signals
+    context, limits, lifespan, sockets
+
+What a client may send is judged by ``relay.wire.http1`` before a parser sees it.
+"""
+
+from relay.server.limits import Limits
+from relay.server.server import Server
+
+__all__ = ["Limits", "Server"]

@@ -1,0 +1,78 @@
+"""Binding: the one socket that workers share, or on Linux one SO_REUSEPORT socket for each."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from relay.config import ServerSettings
+
+
+def bind(settings: ServerSettings) -> socket.socket:
+    """A bound socket that does not listen yet.
+
+    Raises: OSError.
+    """
+    if settings.uds:
+        return _bind_path(settings.uds)
+    return _bind_port(settings.host, settings.port)
+
+
+def bind_for_workers(settings: ServerSettings, workers: int) -> list[socket.socket]:
+    """A socket for each worker: on Linux with a fixed TCP port each its own, so that the kernel spreads connections;
+    else all the same.
+
+    Raises: OSError.
+    """
+    if settings.uds or not settings.port or not sys.platform.startswith("linux"):
+        return [bind(settings)] * workers
+    # Without SO_REUSEPORT, so that another process's port is an error and not shared by accident.
+    _bind_port(settings.host, settings.port).close()
+    return [_bind_port(settings.host, settings.port, shared=True) for _ in range(workers)]
+
+
+def _bind_port(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_path(path: str) -> socket.socket:
+    """Bind a Unix socket; one that a dead server left behind is removed, a living one is an error."""
+    if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                remove_path(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.bind(path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def remove_path(path: str) -> None:
+    """Remove a Unix socket's name, if it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
