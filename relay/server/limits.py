@@ -22,8 +22,9 @@ class Limits:
     ping_s: float = 20.0  # without a sign of a WebSocket's client, before it is asked for one
     pong_s: float = 20.0  # for its answer
     close_s: float = 5.0  # for a WebSocket's closing handshake
-    leave_s: float = 1.0  # for the app to end by itself after a WebSocket's end, before its task is cancelled
+    leave_s: float = 5.0  # for the app to end by itself after a WebSocket's end, before its task is cancelled
     queued_messages: int = 256  # of a WebSocket that the app has not taken; then reading pauses
+    deflate_from_bytes: int | None = None  # WebSocket messages from here on are sent compressed, where the client can
     startup_s: float = 60.0  # of the lifespan protocol, each way
     deadline_s: float = 10.0  # for ``on_deadline``
     flush_s: float = 1.0  # after ``on_deadline``, before running requests are cancelled
