@@ -63,7 +63,8 @@ LIVE_ERROR_CODES = {
 }
 
 # Laxer than the wire: the keys that Open Responses requires in every Response; those in NULLABLE may be null.
-_REQUIRED = """id object created_at completed_at status incomplete_details model previous_response_id instructions output
+_REQUIRED = """
+    id object created_at completed_at status incomplete_details model previous_response_id instructions output
     error tools tool_choice truncation parallel_tool_calls text top_p presence_penalty frequency_penalty
     top_logprobs temperature reasoning usage max_output_tokens max_tool_calls store background service_tier
     metadata safety_identifier prompt_cache_key"""
