@@ -405,7 +405,7 @@ def _responses_item(item: Json, found: Expectation) -> None:
             notes = [note for note in part.get("annotations") or [] if note["type"] == "url_citation"]
             found.citations += [(note["url"], note.get("title") or "") for note in notes]
     elif kind in ("function_call", "custom_tool_call"):
-        found.calls.append((item["name"], item.get("arguments", item.get("input", ""))))
+        found.calls.append((item["name"], item.get("arguments") or item.get("input") or ""))
     elif kind == "reasoning":
         found.reasoning += "".join(
             part["text"] for part in [*(item.get("summary") or []), *(item.get("content") or [])]
