@@ -1,0 +1,147 @@
+"""``relay serve``: settings, application and server put together; and ``relay demo``, the demo upstream alone.
+
+Where nothing is configured the demo upstream answers, in a child process on a loopback port of its own: a process,
+because the workers of the relay are forked from this one, and a fork wants no threads and no loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from relay import __version__
+from relay.cli import logs
+from relay.cli.checking import settings_of
+from relay.config import ServerSettings, Settings, UpstreamSettings
+
+_FAREWELL_S: Final = 5.0
+
+_GREETING: Final = """\
+relay {version} listens on {address}.
+Nothing is configured and the environment holds no API key, so a built-in demo model answers. Try it:
+
+  {curl} -H 'content-type: application/json' \\
+    -d '{{"model": "demo", "input": "Hello!", "stream": true}}'
+
+For a real model set OPENAI_API_KEY, or name a server: relay serve --upstream chat=http://127.0.0.1:8001/v1
+Ctrl-C stops it.
+"""
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve until a signal; the demo upstream answers where nothing is configured."""
+    settings = settings_of(options)
+    logs.configure(settings.server.log_level, settings.server.log_format, settings.secrets())
+    if settings.upstreams:
+        return _serve(settings, demo=False)
+    with _demo_upstream() as upstream:
+        return _serve(replace(settings, upstreams=(upstream,)), demo=True)
+
+
+def _serve(settings: Settings, demo: bool) -> int:
+    from relay.app import create_app
+    from relay.server import serve as run
+
+    app = create_app(settings)
+
+    def on_ready(port: int) -> None:
+        print(greeting(settings, port, demo), flush=True)
+
+    run(app, settings.server, on_drain=app.on_drain, on_deadline=app.on_deadline, on_ready=on_ready)
+    return 0
+
+
+def greeting(settings: Settings, port: int, demo: bool) -> str:
+    """What stands on the terminal once the relay listens; with the demo model a command that works."""
+    server = settings.server
+    address = f"unix:{server.uds}" if server.uds else _url(server, port)
+    if not demo:
+        names = ", ".join(f"{one.name} ({one.dialect})" for one in settings.upstreams)
+        return f"relay {__version__} listens on {address}. Upstreams: {names}."
+    curl = "curl -N"
+    if server.uds:
+        curl += f" --unix-socket {server.uds} http://localhost"
+    else:
+        curl += f" {'-k ' if server.ssl_certfile else ''}{address}"
+    return _GREETING.format(version=__version__, address=address, curl=f"{curl}/v1/responses").rstrip("\n")
+
+
+def _url(server: ServerSettings, port: int) -> str:
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"{'https' if server.ssl_certfile else 'http'}://{host}:{port}"
+
+
+# ------------------------------------------------------------------------------------------------ the demo upstream
+
+
+@contextlib.contextmanager
+def _demo_upstream() -> Iterator[UpstreamSettings]:
+    """The demo in a child that ends with us, for it watches a pipe of ours; Ctrl-C does not reach it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # listens at once: nobody has to wait for the child
+        port = listener.getsockname()[1]
+        command = [sys.executable, "-m", "relay", "demo", "--inherit", str(listener.fileno()), "--log-level", "warning"]
+        child = subprocess.Popen(  # noqa: S603  our own interpreter, no words of others
+            command, stdin=subprocess.PIPE, pass_fds=(listener.fileno(),), start_new_session=True
+        )
+    try:
+        yield UpstreamSettings("demo", "chat", f"http://127.0.0.1:{port}/v1")
+    finally:
+        child.terminate()
+        try:
+            child.wait(_FAREWELL_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def demo(options: argparse.Namespace) -> int:
+    """The demo upstream alone."""
+    logs.configure(options.log_level, "text")
+    settings = ServerSettings(host=options.host, port=options.port, max_body_bytes=64 << 20, drain_timeout_s=1.0)
+    sock = None
+    if options.inherit is not None:
+        sock = socket.socket(fileno=options.inherit)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_demo(settings, sock))
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _end_with_parent() -> None:
+    """The pipe ends when the process that holds its other end does, however that dies."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _demo(settings: ServerSettings, sock: socket.socket | None) -> None:
+    from relay.demo import app
+    from relay.server import Server
+
+    server = Server(app, settings)
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await server.start(sock)
+    if sock is None:
+        address = _url(settings, server.port)
+        print(f"The demo upstream listens on {address}. Chat and Responses: {address}/v1, model demo.", flush=True)
+    await stopped.wait()
+    await server.stop()
