@@ -159,7 +159,9 @@ def test_a_port_in_use_is_one_line() -> None:
         port = str(taken.getsockname()[1])
         code, out, err = said("demo", "--port", port)
     assert (code, out) == (1, "")
-    assert re.fullmatch(r"relay: error: .*[Aa]ddress already in use.*\n", err)
+    assert re.fullmatch(
+        rf"relay: error: cannot listen on http://127\.0\.0\.1:{port}: .*[Aa]ddress already in use.*\n", err
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the greeting
@@ -357,4 +359,6 @@ def test_serve_on_a_port_in_use_is_one_line() -> None:
         port = str(taken.getsockname()[1])
         code, out, err = said("serve", "--port", port)
     assert (code, out) == (1, "")
-    assert re.fullmatch(r"relay: error: .*[Aa]ddress already in use.*\n", err), err
+    assert re.fullmatch(
+        rf"relay: error: cannot listen on http://127\.0\.0\.1:{port}: .*[Aa]ddress already in use.*\n", err
+    ), err

@@ -10,10 +10,9 @@ Modules that cost time to import are imported where a command needs them, so tha
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from relay.cli.arguments import parse
+from relay.cli.arguments import complain, parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,13 +23,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except ConfigError as error:
-        return _complain(str(error))
-    except OSError as error:  # address in use, no permission for a port or a socket's folder
-        return _complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        return complain(str(error))
     except KeyboardInterrupt:
         return 130
-
-
-def _complain(message: str) -> int:
-    print("relay: error:", message, file=sys.stderr)
-    return 1

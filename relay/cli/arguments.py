@@ -26,8 +26,14 @@ class _Parser(argparse.ArgumentParser):
     """Complains in one line, like every other error of the relay."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"relay: error: {message} (see {self.prog} --help)", file=sys.stderr)
+        complain(f"{message} (see {self.prog} --help)")
         raise SystemExit(2)
+
+
+def complain(message: str) -> int:
+    """The one line on stderr that every failure of a command is; the exit code that goes with it."""
+    print("relay: error:", message, file=sys.stderr)
+    return 1
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import sys
 
 from relay.app.listing import probe
 from relay.app.routing import Router
+from relay.cli.arguments import complain
 from relay.config import ConfigError, Settings, UpstreamSettings, load
 from relay.errors import RelayError
 
@@ -40,8 +40,8 @@ def check(options: argparse.Namespace) -> int:
         print("ok    " if fine else "FAILED", *padded, cells[3], sep="  ")
     failed = sum(not fine for _, fine in lines)
     if failed:
-        print(f"relay: error: {failed} of {len(lines)} upstreams failed", file=sys.stderr)
-    return 1 if failed else 0
+        return complain(f"{failed} of {len(lines)} upstreams failed")
+    return 0
 
 
 def _line(

@@ -9,18 +9,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
 from relay import __version__
 from relay.cli import logs
+from relay.cli.arguments import complain
 from relay.cli.checking import settings_of
 from relay.config import ServerSettings, Settings, UpstreamSettings
 
@@ -50,15 +50,32 @@ def serve(options: argparse.Namespace) -> int:
 
 def _serve(settings: Settings, demo: bool) -> int:
     from relay.app import create_app
+    from relay.server import Built
     from relay.server import serve as run
 
-    app = create_app(settings)
+    def build() -> Built:
+        app = create_app(settings)
+        return Built(app, app.on_drain, app.on_deadline)
 
     def on_ready(port: int) -> None:
         print(greeting(settings, port, demo), flush=True)
 
-    run(app, settings.server, on_drain=app.on_drain, on_deadline=app.on_deadline, on_ready=on_ready)
-    return 0
+    return _listening(settings.server, lambda: run(build, settings.server, on_ready=on_ready))
+
+
+def _listening(server: ServerSettings, run: Callable[[], int]) -> int:
+    """The exit code of ``run``; an address that cannot be had, or a start that fails, is one line."""
+    from relay.server import StartupError
+
+    try:
+        return run()
+    except StartupError as error:
+        return complain(str(error))
+    except ssl.SSLError as error:
+        return complain(f"the certificate or its key cannot be used: {error.reason or error}")
+    except OSError as error:
+        address = f"unix:{server.uds}" if server.uds else _url(server, server.port)
+        return complain(f"cannot listen on {address}: {error.strerror or error}")
 
 
 def greeting(settings: Settings, port: int, demo: bool) -> str:
@@ -96,6 +113,8 @@ def _demo_upstream() -> Iterator[UpstreamSettings]:
     try:
         yield UpstreamSettings("demo", "chat", f"http://127.0.0.1:{port}/v1")
     finally:
+        assert child.stdin is not None
+        child.stdin.close()
         child.terminate()
         try:
             child.wait(_FAREWELL_S)
@@ -108,13 +127,14 @@ def demo(options: argparse.Namespace) -> int:
     """The demo upstream alone."""
     logs.configure(options.log_level, "text")
     settings = ServerSettings(host=options.host, port=options.port, max_body_bytes=64 << 20, drain_timeout_s=1.0)
-    sock = None
-    if options.inherit is not None:
-        sock = socket.socket(fileno=options.inherit)
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_demo(settings, sock))
-    return 0
+    sock = None if options.inherit is None else socket.socket(fileno=options.inherit)
+
+    def run() -> int:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_demo(settings, sock))
+        return 0
+
+    return _listening(settings, run)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -125,22 +145,25 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _end_with_parent() -> None:
-    """The pipe ends when the process that holds its other end does, however that dies."""
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 async def _demo(settings: ServerSettings, sock: socket.socket | None) -> None:
     from relay.demo import app
     from relay.server import Server
 
     server = Server(app, settings)
     stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_parents_end() -> None:
+        loop.remove_reader(0)
+        stopped.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(number, stopped.set)
     await server.start(sock)
-    if sock is None:
+    if sock is not None:
+        # The pipe ends when the process that holds its other end does, however that dies.
+        loop.add_reader(0, on_parents_end)
+    else:
         address = _url(settings, server.port)
         print(f"The demo upstream listens on {address}. Chat and Responses: {address}/v1, model demo.", flush=True)
     await stopped.wait()
