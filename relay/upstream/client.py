@@ -20,7 +20,7 @@ from relay.upstream.dial import AddressGuard, dial, tls_context
 from relay.upstream.failures import FOREIGN, converted, timed_out
 from relay.upstream.head import encode_head
 from relay.upstream.origin import Origin
-from relay.upstream.pool import Counts, Grant, Pool
+from relay.upstream.pool import Counts, Pool
 
 _NO_TIMEOUTS: Final = Timeouts()
 _Ticket = asyncio.Future[Connection | None]
@@ -111,11 +111,15 @@ class Client:
         make = partial(Connection, origin, self._open, self._on_lost)
         try:
             async with asyncio.timeout(timeouts.connect_timeout_s) as deadline:
-                return await dial(origin, tls, make, guard)
+                connection = await dial(origin, tls, make, guard)
         except FOREIGN as error:
             if deadline.expired():
                 raise timed_out("connect_timeout_s", timeouts.connect_timeout_s, origin) from None
             raise converted(error, origin) from error
+        if self._closed:
+            connection.abort()
+            raise _shutting_down()
+        return connection
 
     def _context(self, ca_file: str | None) -> ssl.SSLContext:
         if ca_file not in self._contexts:
@@ -158,20 +162,16 @@ class Client:
     def _release(self, lane: _Lane, connection: Connection | None) -> None:
         pool = self._pools[lane]
         loop = asyncio.get_running_loop()
-        grant: Grant[Connection, _Ticket] | None = pool.release(connection, loop.time())
-        if grant is not None:
-            self._grant(lane, grant)
-        elif pool.empty:
+        while (grant := pool.release(connection, loop.time())) is not None:
+            if not grant.ticket.done():
+                grant.ticket.set_result(grant.connection)
+                return
+            connection = grant.connection  # this one is cancelled, and not yet awake to withdraw
+        if pool.empty:
             del self._pools[lane]
         elif self._sweep is None and not self._closed:
             # The one timer of idle connections: an upstream that never closes them must not fill our descriptors.
             self._sweep = loop.call_later(self._idle_limit_s, self._on_sweep)
-
-    def _grant(self, lane: _Lane, grant: Grant[Connection, _Ticket]) -> None:
-        if grant.ticket.done():  # cancelled, and not yet awake to withdraw
-            self._release(lane, grant.connection)
-        else:
-            grant.ticket.set_result(grant.connection)
 
     def _on_lost(self, connection: Connection) -> None:
         for guarded in (False, True):

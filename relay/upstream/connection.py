@@ -120,6 +120,7 @@ class Answer:
         "_parser",
         "_paused",
         "_pieces",
+        "_retiring",
         "_sent_at",
         "_timeouts",
         "_timer",
@@ -146,7 +147,7 @@ class Answer:
         self._header_bytes = 0
         self._final_pieces = 0
         self._headed = self._begun = self._ended = self._closed = self._paused = False
-        self._interim = self._close_delimited = self._keep = False
+        self._interim = self._close_delimited = self._keep = self._retiring = False
         self._bodiless = method == "HEAD"
         self._error: RelayError | None = None
         self._inflater: Inflater | None = None
@@ -214,6 +215,22 @@ class Answer:
         elif self._paused:
             self._resume()
         self._on_close(connection, reusable)
+
+    def retire(self, within_s: float = 1.0) -> None:
+        """``close`` for a caller that has seen the terminal event: many servers write the body's end a moment later.
+
+        The connection goes back to the pool if the end comes within the time and 64 KiB, else it is closed then.
+        """
+        if self._ended or self._error is not None:
+            self.close()
+        elif not self._closed:
+            self._retiring = True
+            self._pieces.clear()
+            self._buffered_bytes = 0
+            if self._paused:
+                self._resume()
+            self._timer.cancel()
+            self._timer = self._loop.call_later(within_s, self.close)
 
     def abandon(self) -> None:
         """Closes the dead connection; its slot stays with the caller, for another one."""
@@ -365,6 +382,8 @@ class Answer:
 
     def _on_first_byte(self) -> None:
         self._begun = True
+        if self._retiring:
+            return
         self._timer.cancel()
         if self._bodiless and not self._ended:
             self._end(keep=False)
@@ -409,6 +428,8 @@ class Answer:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+        if self._retiring:
+            self._loop.call_soon(self.close)  # not now: the parser is still at work
 
     def _pause(self) -> None:
         if self._connection.alive:

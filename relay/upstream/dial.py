@@ -78,8 +78,6 @@ async def resolve(host: str, port: int) -> list[Address]:
     """The host's addresses, families in turn, the resolver's first family first (RFC 8305 §4)."""
     loop = asyncio.get_running_loop()
     rows = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    if not rows:
-        raise socket.gaierror(socket.EAI_NONAME, "no address")
     return interleave(dict.fromkeys(Address(row[0], row[4]) for row in rows))[:_MAX_ADDRESSES]
 
 
@@ -111,15 +109,15 @@ async def race(addresses: Sequence[Address], stagger_s: float = STAGGER_S) -> so
                 running, timeout=stagger_s if waiting else None, return_when=asyncio.FIRST_COMPLETED
             )
             for task in done:
-                error = task.exception()
-                if isinstance(error, OSError):
+                try:
+                    connected = task.result()
+                except OSError as error:
                     failures.append(error)
-                elif error is not None:
-                    raise error
-                elif winner is None:
-                    winner = task.result()
+                    continue
+                if winner is None:
+                    winner = connected
                 else:
-                    task.result().close()
+                    connected.close()
     finally:
         for task in running:
             task.add_done_callback(_discard)

@@ -226,11 +226,12 @@ def test_beyond_the_cap_requests_wait_in_order_and_a_cancelled_one_loses_nothing
             await asyncio.sleep(0)
             assert client.counts(server.origin) == (1, 0, 4)
             await held.body(10)
+            tasks[0].cancel()  # not yet awake to leave the queue
             held.close()
-            tasks[0].cancel()  # granted in this very moment, and not yet awake
+            tasks[2].cancel()  # granted in this very moment, and not yet awake
             await asyncio.gather(*tasks, return_exceptions=True)
-            assert [task.cancelled() for task in tasks] == [True, True, False, False, False]
-            assert order == [2, 3, 4]
+            assert [task.cancelled() for task in tasks] == [True, True, True, False, False]
+            assert order == [3, 4]
             assert server.accepted == 1
             assert client.counts(server.origin) == (0, 1, 0)
 
@@ -343,6 +344,81 @@ def test_bad_headers_take_no_slot() -> None:
             with pytest.raises(RelayError, match="forbidden"):
                 await client.request(server.origin, "POST", "/", [("x", "a\nb")], b"", QUICK)
             assert server.accepted == 0
+            assert client.counts(server.origin) == (0, 0, 0)
+
+    run(main())
+
+
+def test_many_waiters_that_are_cancelled_at_once_lose_nothing() -> None:
+    async def main() -> None:
+        async with serving(answering(OK)) as server, client_of(max_connections=1) as client:
+            held = await post(client, server)
+            tasks = [asyncio.ensure_future(fetch(client, server)) for _ in range(3_000)]
+            await until(lambda: client.counts(server.origin).waiting == 3_000)
+            for task in tasks:
+                task.cancel()
+            held.close()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert client.counts(server.origin) == (0, 1, 0)  # its body had come
+            assert await fetch(client, server) == (200, b"ok")
+
+    run(main())
+
+
+# what comes after the terminal event, and whether the connection is kept
+RETIREMENTS = [
+    ("its end", b"0\r\n\r\n", True),
+    ("its end and more", b"0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", False),
+    ("nothing", b"", False),
+    ("garbage", b"zz\r\n", False),
+    ("too much", b"ffffff\r\n" + b"x" * 400_000, False),
+]
+
+
+@pytest.mark.parametrize("already", [True, False])
+@pytest.mark.parametrize(("name", "rest", "kept"), RETIREMENTS, ids=[row[0] for row in RETIREMENTS])
+def test_a_retired_answer_keeps_its_connection_if_it_ends_soon(
+    name: str, rest: bytes, kept: bool, already: bool
+) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + b"6\r\n[DONE]\r\n")
+        await retired.wait()
+        await peer.send(rest)
+        await peer.left()
+
+    retired = asyncio.Event()
+
+    async def main() -> None:
+        async with serving(script) as server, client_of() as client:
+            answer = await post(client, server)
+            assert await answer.read() == b"[DONE]"
+            if already:
+                retired.set()
+                await asyncio.sleep(0.01)
+            answer.retire(0.05)
+            answer.retire(0.05)
+            retired.set()
+            await until(lambda: client.counts(server.origin).in_use == 0)
+            assert client.counts(server.origin) == (0, int(kept), 0)
+            await until(lambda: client.open_connections == int(kept))
+            if not kept:
+                await until(lambda: server.finished == 1)
+
+    run(main())
+
+
+def test_a_connection_that_opens_while_the_client_closes_is_closed() -> None:
+    async def main() -> None:
+        async with serving(never) as server:
+            client = Client()
+            task = asyncio.ensure_future(post(client, server))
+            await asyncio.sleep(0)
+            await client.aclose()
+            with pytest.raises(RelayError, match="shutting down"):
+                await task
+            await until(lambda: client.open_connections == 0)
+            await until(lambda: server.finished == server.accepted)
             assert client.counts(server.origin) == (0, 0, 0)
 
     run(main())

@@ -82,6 +82,25 @@ def test_tls_streams_under_back_pressure(authority: Authority) -> None:
     run(main())
 
 
+def test_leaving_a_tls_answer_closes_its_socket_at_once(authority: Authority) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\nhello")
+        await peer.left()
+
+    async def main() -> None:
+        async with serving(script, tls=authority.server_for("127.0.0.1")) as server, client_of() as client:
+            origin = over_tls(server.origin.port, authority.ca_file)
+            answer = await client.request(origin, "POST", "/", [], b"", QUICK)
+            assert await answer.read() == b"hello"
+            answer.close()
+            async with asyncio.timeout(0.1):
+                await until(lambda: server.finished == 1)
+            assert client.open_connections == 0
+
+    run(main())
+
+
 @pytest.mark.parametrize("case", ["other name", "unknown authority", "not TLS"])
 def test_tls_failures_are_unreachable(authority: Authority, case: str) -> None:
     async def script(peer: Peer) -> None:
