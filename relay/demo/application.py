@@ -247,8 +247,10 @@ class _Answer:
 
     async def _count(self, dialect: Dialect, target: Target, raw: bytes, key: str) -> None:
         try:
-            body = {"max_tokens": 1, **_parsed(raw)}
-            turn = dialect.read(body, target)
+            body = _parsed(raw)
+            if dialect is _ANTHROPIC:
+                body.setdefault("max_tokens", 1)
+            turn = dialect.read(body.get("generateContentRequest", body), target)
         except Refusal as refusal:
             await self._refuse(dialect, refusal)
             return

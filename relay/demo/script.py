@@ -127,10 +127,12 @@ class Turn:
     schema: Any = None
     reason: bool = False
     show_reason: bool = True
+    seal_text: bool = True  # whether the seal vouches for the text that was shown
     limit: int | None = None
     stops: tuple[str, ...] = ()
     pauses_left: int = 0
     response_id: str = ""
+    next_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +191,12 @@ def seal_fits(seal: Any, thought: str, prefix: bytes | None = None) -> bool:
     if not isinstance(seal, str):
         return False
     try:
-        nonce = base64.b64decode(seal.replace("-", "+").replace("_", "/"), validate=True)[4:16]
+        nonce = base64.b64decode(seal, validate=True)[4:16]
     except ValueError:
         return False
     if prefix is not None and prefix[:12] != nonce:
         return False
-    return make_seal(thought, nonce) == seal.replace("-", "+").replace("_", "/")
+    return make_seal(thought, nonce) == seal
 
 
 def make_call_id(call_prefix: str, seal: str | None, talk_prefix: bytes, index: int) -> str:
@@ -268,7 +270,7 @@ def reply_to(turn: Turn) -> Reply:
     finish = "stop"
     if turn.reason or behaviour.think or behaviour.redacted:
         thought = _thought(turn, called)
-        hidden = behaviour.redacted or not turn.show_reason
+        hidden = behaviour.redacted or not turn.show_reason or not turn.seal_text
         seal = make_seal("" if hidden else thought, prefix)
         parts.append(Part("thought", words(thought)))
     if behaviour.refuse:
