@@ -11,7 +11,9 @@
 What a client may send is judged by ``relay.wire.http1`` before a parser sees it.
 """
 
+from relay.server.lifespan import StartupError
 from relay.server.limits import Limits
 from relay.server.server import Server
+from relay.server.workers import Built, serve
 
-__all__ = ["Limits", "Server"]
+__all__ = ["Built", "Limits", "Server", "StartupError", "serve"]
