@@ -22,39 +22,24 @@ from wsproto.extensions import PerMessageDeflate
 from relay.errors import RelayError
 from relay.wire import websocket
 from relay.wire.websocket import Binary, Close, Deflate, Event, Failure, Ping, Pong, Reader, Text
+from tests.wire.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    RSV1,
+    RSV2,
+    RSV3,
+    TEXT,
+    announced,
+    deflate,
+    frame,
+)
 
 LIMIT = 100_000
 KEEPS = Deflate(client_takeover=True, client_window_bits=15, server_window_bits=15, header=b"")
 FORGETS = Deflate(client_takeover=False, client_window_bits=15, server_window_bits=15, header=b"")
-
-TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
-RSV1, RSV2, RSV3 = 0x40, 0x20, 0x10
-
-
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: bool = True) -> bytes:
-    """A client's frame, written from RFC 6455 §5.2."""
-    size = len(payload)
-    first = (0x80 if fin else 0) | rsv | opcode
-    bit = 0x80 if masked else 0
-    if size < 126:
-        head = bytes((first, bit | size))
-    elif size < 65_536:
-        head = struct.pack("!BBH", first, bit | 126, size)
-    else:
-        head = struct.pack("!BBQ", first, bit | 127, size)
-    if not masked:
-        return head + payload
-    key = b"\x37\xfa\x21\x3d"
-    whole = key * (size // 4 + 1)
-    return head + key + (int.from_bytes(payload) ^ int.from_bytes(whole[:size])).to_bytes(size)
-
-
-def deflate(*payloads: bytes, flush: int = zlib.Z_SYNC_FLUSH) -> list[bytes]:
-    """RFC 7692 §7.2.1, one compressor over all messages (context takeover)."""
-    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return [
-        (compressor.compress(payload) + compressor.flush(flush)).removesuffix(b"\0\0\xff\xff") for payload in payloads
-    ]
 
 
 def events_of(pieces: Iterator[bytes] | list[bytes], deflate: Deflate | None = None, limit: int = LIMIT) -> list[Event]:
@@ -162,11 +147,6 @@ EXAMPLES: dict[str, tuple[bytes, Deflate | None, list[Event]]] = {
 def test_reads(case: str) -> None:
     data, deflate, expected = EXAMPLES[case]
     assert read(data, deflate) == expected
-
-
-def announced(opcode: int, size: int, rsv: int = 0) -> bytes:
-    """A header alone, announcing ``size`` bytes."""
-    return struct.pack("!BBQ", 0x80 | rsv | opcode, 0xFF, size) + b"mask"
 
 
 REFUSED: dict[str, tuple[bytes, Deflate | None, int]] = {
