@@ -397,7 +397,7 @@ def _target(found: re.Match[str], headers: dict[bytes, bytes], scope: Scope) -> 
 def _dialect_of(path: str, headers: dict[bytes, bytes]) -> Dialect:
     if b"anthropic-version" in headers or path.endswith("/messages"):
         return _ANTHROPIC
-    return _GEMINI if "/v1beta" in path else _CHAT
+    return _GEMINI if "/v1beta" in path or b"x-goog-api-key" in headers else _CHAT
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,9 @@ from typing import Any
 
 import uvicorn
 
+from relay.config import ServerSettings
 from relay.demo import DemoApp, create_app
+from relay.server import Server
 
 
 class Demo:
@@ -23,49 +26,45 @@ class Demo:
 
 
 @asynccontextmanager
-async def serving(**options: Any) -> AsyncIterator[Demo]:
-    """Serve a fresh demo upstream without pace on a port of its own."""
+async def serving(*, foreign: bool = False, **options: Any) -> AsyncIterator[Demo]:
+    """Serve a fresh demo upstream without pace on a port of its own: by our server, or (foreign) by uvicorn."""
     app = create_app(**{"tokens_per_s": 0, **options})
+    async with (_by_uvicorn if foreign else _by_relay)(app) as port:
+        yield Demo(app, port)
+
+
+@asynccontextmanager
+async def _by_relay(app: DemoApp) -> AsyncIterator[int]:
+    server = Server(app, ServerSettings(port=0))
+    await server.start()
+    try:
+        yield server.port
+    finally:
+        await server.stop(0)
+
+
+@asynccontextmanager
+async def _by_uvicorn(app: DemoApp) -> AsyncIterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on", ws="none"))
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined,method-assign]
-    server.capture_signals = _no_signals  # type: ignore[method-assign]
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        yield Demo(app, listener.getsockname()[1])
+        yield listener.getsockname()[1]
     finally:
-        server.should_exit = True
-        server.force_exit = True
+        server.should_exit = server.force_exit = True
         await task
         listener.close()
 
 
-def _no_signals() -> Any:
-    from contextlib import nullcontext
-
-    return nullcontext()
-
-
-async def raw(port: int, request: bytes, limit_bytes: int = 1 << 22) -> bytes:
+async def raw(port: int, request: bytes) -> bytes:
     """What the server sends until it closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        return await reader.read(-1) if limit_bytes < 0 else await _until_end(reader, limit_bytes)
+        return await reader.read(-1)
     finally:
         writer.close()
-
-
-async def _until_end(reader: asyncio.StreamReader, limit_bytes: int) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    while size < limit_bytes:
-        piece = await reader.read(65536)
-        if not piece:
-            break
-        pieces.append(piece)
-        size += len(piece)
-    return b"".join(pieces)
 
 
 def post(path: str, body: bytes, *headers: str) -> bytes:

@@ -151,6 +151,63 @@ def test_chat_choice_limits_stops_reasoning_and_refusal() -> None:
     with_client(test)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "reasoning_details"])
+def test_chat_wants_its_reasoning_back(field: str, stream: bool) -> None:
+    word = {"reasoning_content": "", "reasoning": "-vllm", "reasoning_details": "-details"}[field]
+
+    async def test(client: openai.AsyncOpenAI, demo: Demo) -> None:
+        asked: dict[str, Any] = {"model": f"demo-steps-3-strict-think{word}", "tools": [CHAT_TOOL]}
+        messages: list[Any] = user("What is the weather?")
+        for _ in range(3):
+            message = await fold(client, stream, messages=messages, **asked)
+            assert message[field]
+            kept = {"role": "assistant", field: message[field], "tool_calls": message["tool_calls"]}
+            messages += [kept, {"role": "tool", "tool_call_id": kept["tool_calls"][0]["id"], "content": "sunny"}]
+        assert (await fold(client, stream, messages=messages, **asked))["content"] == "The tool said: sunny"
+        bare = {key: value for key, value in messages[1].items() if key != field}
+        with pytest.raises(openai.BadRequestError, match="must be passed back"):
+            await fold(client, stream, messages=[messages[0], bare, *messages[2:]], **asked)
+        bare[field] = messages[3][field]
+        with pytest.raises(openai.BadRequestError, match="changed or out of place"):
+            await fold(client, stream, messages=[messages[0], bare, *messages[2:]], **asked)
+
+    with_client(test)
+
+
+async def fold(client: openai.AsyncOpenAI, stream: bool, **body: Any) -> dict[str, Any]:
+    """The message of a chat completion, streamed or not, with the fields that the SDK does not know."""
+    if not stream:
+        return (await client.chat.completions.create(**body)).choices[0].message.model_dump()
+    message: dict[str, Any] = {"content": "", "tool_calls": []}
+    async for chunk in await client.chat.completions.create(**body, stream=True):
+        delta = chunk.choices[0].delta.model_dump(exclude_none=True)
+        for key in ("content", "reasoning_content", "reasoning", "reasoning_details"):
+            if key in delta:
+                message[key] = message[key] + delta[key] if key in message else delta[key]
+        for piece in delta.get("tool_calls", ()):
+            if piece.get("id"):
+                message["tool_calls"].append({"type": "function", "id": piece["id"], "function": piece["function"]})
+            else:
+                message["tool_calls"][piece["index"]]["function"]["arguments"] += piece["function"]["arguments"]
+    return message
+
+
+def test_chat_parallel_calls_that_share_an_index() -> None:
+    async def test(client: openai.AsyncOpenAI, demo: Demo) -> None:
+        stream = await client.chat.completions.create(
+            model="demo-parallel-sameindex",
+            messages=user("x"),
+            tools=[CHAT_TOOL, CHAT_OTHER],
+            stream=True,  # type: ignore[list-item]
+        )
+        pieces = [piece async for chunk in stream for piece in chunk.choices[0].delta.tool_calls or ()]
+        assert {piece.index for piece in pieces} == {0}
+        assert len({piece.id for piece in pieces if piece.id}) == 2
+
+    with_client(test)
+
+
 CHAT_FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("roles", {"messages": [{"role": "robot", "content": "x"}]}, "Invalid value: 'robot'"),
     ("no messages", {"messages": []}, "messages"),
