@@ -80,8 +80,8 @@ KINDS: Final[dict[str, Kind]] = {
     "internal": Kind(500, "server_error", "server_error"),
 }
 
-# ``response.error.code`` inside ``response.failed``: what openai-python's literal and Codex know (responses-api.md §4.7,
-# §6.5). Whatever is not here is said as ``server_error``, so that clients retry what may be retried and nothing else.
+# ``response.error.code`` inside ``response.failed``: what openai-python's literal and Codex know (responses-api.md
+# §4.7, §6.5). Whatever is not here is said as ``server_error``, so that clients retry what may be retried only.
 STREAM_CODES: Final[dict[str, str]] = {
     "rate_limit_exceeded": "rate_limit_exceeded",
     "insufficient_quota": "insufficient_quota",

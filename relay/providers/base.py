@@ -1,8 +1,8 @@
 """What every dialect is made of: the provider's contract, its values, and the tables they share.
 
-A provider turns a ``Request`` into an ``UpstreamRequest`` and an upstream's bytes into verbs on a ``Voice``. It is pure:
-no I/O, no clock, no randomness. What a dialect cannot do is a row of its parameter table; what a model cannot do is a
-row of the capability table (``providers.capabilities``); an ``if`` on a name is neither.
+A provider turns a ``Request`` into an ``UpstreamRequest``, and an upstream's bytes into verbs on a ``Voice``. It is
+pure: no I/O, no clock, no randomness. What a dialect cannot do is a row of its parameter table; what a model cannot do
+is a row of the capability table (``providers.capabilities``); an ``if`` on a name is neither.
 """
 
 from __future__ import annotations

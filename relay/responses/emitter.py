@@ -148,10 +148,7 @@ class Emitter:
         response["incomplete_details"] = {"reason": reason} if reason is not None else None
         response["error"] = error.stream_error() if error is not None else None
         response["output"] = [output.item for output in self._outputs]
-        usage: Usage | None = None
-        for voice in self._voices:
-            usage = _sum(usage, voice.total_usage())
-        response["usage"] = usage
+        response["usage"] = self.usage_so_far()
         self._finish_response()
         return response
 
@@ -161,6 +158,13 @@ class Emitter:
         self.response = response
         self._finish_response()
         return response
+
+    def usage_so_far(self) -> Usage | None:
+        """The sum over all voices, as far as the upstreams have said."""
+        usage: Usage | None = None
+        for voice in self._voices:
+            usage = _sum(usage, voice.total_usage())
+        return usage
 
     def terminal(self) -> None:
         """Write the one terminal event and end the sink."""

@@ -251,8 +251,9 @@ class Request:
         return replace(self, items=items, tools=_tools(self.params, items))
 
     def with_params(self, **params: Any) -> Request:
-        """The same request with other parameters."""
-        return replace(self, params={**self.params, **params})
+        """The same request with other parameters; None takes one out."""
+        merged = {**self.params, **params}
+        return replace(self, params={name: value for name, value in merged.items() if value is not None})
 
 
 def parse(body: Any, *, default_model: str | None = None, strict: bool = False) -> Request:

@@ -174,7 +174,7 @@ class HttpConnection(asyncio.Protocol):
         scope["raw_path"] = target.path
         scope["query_string"] = target.query
         scope["headers"] = headers
-        scope["extensions"] = {}
+        scope["extensions"] = {"relay.cancel": {}}
         if self._context.state is not None:
             scope["state"] = self._context.state.copy()
         return scope

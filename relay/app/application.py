@@ -1,0 +1,155 @@
+"""The ASGI application: routes, the rules at the door, and one answer for every request.
+
+Source: ASGI 3; responses-api.md §1.1 (endpoints), §6 (errors); decisions 15, 28-32, 43.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+from relay.app import create, models, session, stored
+from relay.app.exchange import Exchange
+from relay.app.guard import Guard
+from relay.app.replies import ClientLeft, Receive, Scope, Send, headers_of, send_json
+from relay.app.services import Services, log
+from relay.errors import RelayError
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+
+class Route(NamedTuple):
+    """A path (its groups become ``exchange.match``), what it answers by method, and whether it needs no key."""
+
+    path: re.Pattern[str]
+    methods: dict[str, Handler]
+    public: bool = False
+
+
+async def _healthz(exchange: Exchange) -> None:
+    await exchange.json(200, {"status": "ok"})
+
+
+async def _readyz(exchange: Exchange) -> None:
+    draining = exchange.services.draining
+    await exchange.json(503 if draining else 200, {"status": "draining" if draining else "ok"})
+
+
+_ID: Final = r"(?P<id>[^/]{1,256})"
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route(re.compile(r"/v1/responses"), {"POST": create.create}),
+    Route(re.compile(r"/v1/responses/input_tokens"), {"POST": create.input_tokens}),
+    Route(re.compile(r"/v1/responses/compact"), {"POST": create.compact}),
+    Route(re.compile(rf"/v1/responses/{_ID}"), {"GET": stored.retrieve, "DELETE": stored.delete}),
+    Route(re.compile(rf"/v1/responses/{_ID}/cancel"), {"POST": stored.cancel}),
+    Route(re.compile(rf"/v1/responses/{_ID}/input_items"), {"GET": stored.input_items}),
+    Route(re.compile(r"/v1/models"), {"GET": models.list_models}),
+    Route(re.compile(r"/v1/models/(?P<id>.{1,512})"), {"GET": models.retrieve_model}),
+    Route(re.compile(r"/healthz"), {"GET": _healthz}, public=True),
+    Route(re.compile(r"/readyz"), {"GET": _readyz}, public=True),
+)
+
+_CONVERSATIONS: Final = re.compile(r"/v1/conversations(/.*)?")
+
+
+class Application:
+    """The ASGI 3 callable. ``on_drain`` and ``on_deadline`` are what a server calls when it stops."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.guard = Guard(services.settings.server, services.settings.keys)
+        self.sessions: set[session.Session] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One scope."""
+        kind = scope["type"]
+        if kind == "http":
+            await self._http(scope, receive, send)
+        elif kind == "websocket":
+            await session.serve(self.services, self.guard, self.sessions, scope, receive, send)
+        elif kind == "lifespan":
+            await self._lifespan(receive, send)
+
+    def on_drain(self) -> None:
+        """Readiness goes off; idle sockets close with 1001 (decision 38)."""
+        self.services.draining = True
+        for one in tuple(self.sessions):
+            one.on_drain()
+
+    async def on_deadline(self) -> None:
+        """The drain time is over: every turn that still runs ends with ``response.failed``."""
+        turns = tuple(self.services.turns)
+        for turn in turns:
+            turn.interrupt(RelayError("draining", "The relay is shutting down."))
+        tasks = [turn.task for turn in turns if turn.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+
+    async def aclose(self) -> None:
+        """Let go of sockets and of the store."""
+        await self.services.aclose()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.aclose()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(self.services, scope, headers_of(scope), receive, send)
+        try:
+            await self._answer(exchange)
+        except RelayError as error:
+            if error.detail:
+                log.info("%s %s: %s (%s)", scope["method"], scope["path"], error.message, error.detail)
+            if not exchange.begun:
+                await exchange.error(error)
+        except ClientLeft:
+            pass
+        except Exception:
+            log.exception("%s %s failed for a reason of our own", scope["method"], scope["path"])
+            if exchange.begun:
+                raise
+            await exchange.error(RelayError("internal", "The relay had an internal error."))
+
+    async def _answer(self, exchange: Exchange) -> None:
+        method, path = exchange.scope["method"], exchange.scope["path"]
+        path = path.rstrip("/") or "/"
+        for row in ROUTES:
+            match = row.path.fullmatch(path)
+            if match is None:
+                continue
+            if not row.public:
+                exchange.origin = self.guard.allowed_origin(exchange.headers)
+                if method == "OPTIONS" and exchange.origin is not None:
+                    await _preflight(exchange, row)
+                    return
+                self.guard.check_browser(exchange.headers, method)
+                exchange.caller = self.guard.caller(exchange.headers)
+            handler = row.methods.get("GET" if method == "HEAD" else method)
+            if handler is None:
+                allowed = ", ".join(row.methods)
+                message = f"{method} is not allowed here; allowed: {allowed}."
+                raise RelayError("method_not_allowed", message, headers=(("allow", allowed),))
+            exchange.match = match
+            await handler(exchange)
+            return
+        if _CONVERSATIONS.fullmatch(path):
+            raise RelayError("unsupported_endpoint", "Conversations are not supported by this relay.")
+        raise RelayError("not_found", f"Unknown path: {path[:200]}")
+
+
+async def _preflight(exchange: Exchange, route: Route) -> None:
+    headers = [
+        (b"access-control-allow-methods", ", ".join(route.methods).encode()),
+        (b"access-control-allow-headers", exchange.headers.get(b"access-control-request-headers", b"*")),
+        (b"access-control-max-age", b"600"),
+    ]
+    await send_json(exchange.send, 200, {}, [*headers, *exchange.own_headers()])

@@ -1,0 +1,174 @@
+"""How a turn reaches a client: as SSE, as one JSON body, or (in ``session``) as WebSocket messages.
+
+Source: design.md §3 "Turn and attachment"; decisions 1-4. An attachment knows its transport; the turn knows none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import orjson
+
+from relay.app.replies import Header, Send, send_error, send_json
+from relay.errors import RelayError
+from relay.responses.sinks import NullSink, Sink, SocketSink, SSESink
+from relay.wire.sse import COMMENT
+
+_SSE_HEADERS: Final[list[Header]] = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+HeadersNow = Callable[[], list[Header]]
+"""The headers of an answer at the moment when it begins."""
+
+
+class Attachment(Protocol):
+    """Binds a turn to a client."""
+
+    @property
+    def sink(self) -> Sink:
+        """Where the emitter writes."""
+        ...
+
+    @property
+    def begun(self) -> bool:
+        """Whether something has left for the client: from then on a failure is an event (decision 1)."""
+        ...
+
+    @property
+    def streams(self) -> bool:
+        """Whether events are shown as they come."""
+        ...
+
+    async def flush(self) -> None:
+        """Send what the sink holds."""
+        ...
+
+    async def finish(self, response: dict[str, Any]) -> None:
+        """The terminal event was written (``response`` is the final Response): send the rest and end."""
+        ...
+
+    async def refuse(self, error: RelayError) -> None:
+        """Nothing was sent: answer with the error alone."""
+        ...
+
+    async def heartbeat(self) -> None:
+        """The stream has been silent for long (decision 4)."""
+        ...
+
+
+class EventStream:
+    """SSE over HTTP. The first flush sends the head too."""
+
+    __slots__ = ("_headers", "_send", "begun", "sink", "streams")
+
+    def __init__(self, send: Send, headers: HeadersNow) -> None:
+        self.sink = SSESink()
+        self.begun = False
+        self.streams = True
+        self._send = send
+        self._headers = headers
+
+    async def flush(self) -> None:
+        """One send for all that was written since the last."""
+        # hot: bench
+        data = self.sink.take()
+        if data:
+            if not self.begun:
+                await self._begin()
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, response: dict[str, Any]) -> None:
+        """The last events and the end of the body in one send."""
+        if not self.begun:
+            await self._begin()
+        await self._send({"type": "http.response.body", "body": self.sink.take()})
+
+    async def refuse(self, error: RelayError) -> None:
+        """An HTTP status with the envelope."""
+        await send_error(self._send, error, self._headers())
+
+    async def heartbeat(self) -> None:
+        """A comment line."""
+        if self.begun:
+            await self._send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+
+    async def _begin(self) -> None:
+        self.begun = True
+        head = [*_SSE_HEADERS, *self._headers()]
+        await self._send({"type": "http.response.start", "status": 200, "headers": head})
+
+
+class JSONBody:
+    """One JSON answer at the end."""
+
+    __slots__ = ("_headers", "_send", "begun", "sink", "streams")
+
+    def __init__(self, send: Send, headers: HeadersNow) -> None:
+        self.sink = NullSink()
+        self.begun = False
+        self.streams = False
+        self._send = send
+        self._headers = headers
+
+    async def flush(self) -> None:
+        """Nothing until the end."""
+
+    async def finish(self, response: dict[str, Any]) -> None:
+        """The final Response."""
+        self.begun = True
+        await send_json(self._send, 200, response, self._headers())
+
+    async def refuse(self, error: RelayError) -> None:
+        """An HTTP status with the envelope."""
+        self.begun = True
+        await send_error(self._send, error, self._headers())
+
+    async def heartbeat(self) -> None:
+        """A JSON client waits."""
+
+
+class SocketMessages:
+    """Events as text messages of one lane of a WebSocket.
+
+    ``batches``: the server takes several messages in one write (decision 34); else each is sent alone.
+    """
+
+    __slots__ = ("_batches", "_lane", "_send", "begun", "refused", "sink", "streams")
+
+    def __init__(self, send: Send, lane: str | None, *, batches: bool) -> None:
+        self.sink = SocketSink(orjson.dumps(lane) if lane is not None else None)
+        self.begun = False
+        self.streams = True
+        self.refused: RelayError | None = None
+        self._send = send
+        self._lane = lane
+        self._batches = batches
+
+    async def flush(self) -> None:
+        """All that was written since the last flush."""
+        # hot: bench
+        texts = self.sink.take()
+        if not texts:
+            return
+        self.begun = True
+        if self._batches:
+            await self._send({"type": "relay.websocket.send_batch", "texts": texts})
+        else:
+            for text in texts:
+                await self._send({"type": "websocket.send", "text": text.decode()})
+
+    async def finish(self, response: dict[str, Any]) -> None:
+        """The last events; the socket stays open."""
+        await self.flush()
+
+    async def refuse(self, error: RelayError) -> None:
+        """The error envelope in place of events."""
+        self.refused = error
+        await self._send({"type": "websocket.send", "text": orjson.dumps(error.socket_envelope(self._lane)).decode()})
+
+    async def heartbeat(self) -> None:
+        """The server pings the socket itself (decision 4)."""

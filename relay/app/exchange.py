@@ -1,0 +1,125 @@
+"""One HTTP request at the application: what handlers read and how they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from relay.app.guard import Caller
+from relay.app.replies import Header, Message, Receive, Scope, Send, read_body, send_error, send_json
+from relay.app.services import Services
+from relay.app.turn import Turn
+from relay.errors import RelayError
+
+_TRACE: Final = (b"traceparent", b"tracestate")
+_REQUEST_ID: Final = re.compile(rb"[\w.:-]{1,128}")
+
+
+class Exchange:
+    """One request and its answer. ``begun`` is true once the head of the answer has been handed to the server."""
+
+    __slots__ = (
+        "_receive",
+        "_send",
+        "begun",
+        "body_read",
+        "caller",
+        "headers",
+        "match",
+        "origin",
+        "request_id",
+        "scope",
+        "services",
+    )
+
+    def __init__(
+        self, services: Services, scope: Scope, headers: dict[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        self.services = services
+        self.scope = scope
+        self.headers = headers
+        self.caller = Caller("anonymous")
+        self.match: re.Match[str] | None = None
+        self.origin: bytes | None = None
+        self.begun = False
+        self.body_read = False
+        self._receive = receive
+        self._send = send
+        given = headers.get(b"x-request-id", b"")
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else services.new_id("req").encode()
+
+    @property
+    def id(self) -> str:
+        """The ``{id}`` of the path."""
+        return self.match["id"] if self.match is not None else ""
+
+    async def send(self, message: Message) -> None:
+        """The ASGI send, watched."""
+        self.begun = True
+        await self._send(message)
+
+    def own_headers(self) -> list[Header]:
+        """Headers of every answer."""
+        headers: list[Header] = [(b"x-request-id", self.request_id)]
+        if self.origin is not None:
+            headers += [
+                (b"access-control-allow-origin", self.origin),
+                (b"access-control-expose-headers", b"x-request-id, x-relay-warnings"),
+                (b"vary", b"origin"),
+            ]
+        return headers
+
+    def trace(self) -> tuple[tuple[str, str], ...]:
+        """Trace headers for the upstream."""
+        return tuple((name.decode(), self.headers[name].decode("latin-1")) for name in _TRACE if name in self.headers)
+
+    async def body(self) -> Any:
+        """The JSON body. Raises: RelayError, ClientLeft."""
+        body = await read_body(self.headers, self._receive, self.services.settings.server.max_body_bytes)
+        self.body_read = True
+        return body
+
+    def query(self) -> dict[str, list[str]]:
+        """Query parameters; ``include[]`` and ``include[0]`` count as ``include`` (responses-api.md §1.1)."""
+        values: dict[str, list[str]] = {}
+        for name, value in parse_qsl(self.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True):
+            values.setdefault(re.sub(r"\[\d*\]$", "", name), []).append(value)
+        return values
+
+    async def json(self, status: int, content: Any, headers: list[Header] | None = None) -> None:
+        """A whole JSON answer."""
+        await send_json(self.send, status, content, [*(headers or []), *self.own_headers()])
+
+    async def error(self, error: RelayError) -> None:
+        """The error envelope."""
+        await send_error(self.send, error, self.own_headers())
+
+    async def run(self, turn: Turn) -> None:
+        """Run a turn that ends when the client leaves (decision 5)."""
+        if "relay.cancel" in (self.scope.get("extensions") or {}):
+            await turn.run()  # our server cancels this task itself
+            return
+        # another ASGI server only tells: one task listens, and cancels the other
+        running = asyncio.current_task()
+        left = False
+
+        async def listen() -> None:
+            nonlocal left
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            left = True
+            if running is not None:
+                running.cancel()
+
+        listener = asyncio.get_running_loop().create_task(listen())
+        try:
+            await turn.run()
+        except asyncio.CancelledError:
+            if not left:
+                raise
+            if running is not None:
+                running.uncancel()
+        finally:
+            listener.cancel()

@@ -1,0 +1,76 @@
+"""Who may ask: keys, owners, and what a browser on another page may not do.
+
+Source: decisions 28 (keys), 29 (owner), 30 (Origin, Host, content type).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from relay.config import ServerSettings, is_loopback
+from relay.errors import RelayError
+
+Headers = Mapping[bytes, bytes]
+"""Lowercase names; of a repeated header the last."""
+
+
+class Caller(NamedTuple):
+    """Who asks: the owner of what is stored, and the key that goes to upstreams without one of their own."""
+
+    owner: str
+    key: str | None = None
+
+
+_ANONYMOUS: Final = Caller("anonymous")
+
+
+class Guard:
+    """The rules of one configuration."""
+
+    def __init__(self, settings: ServerSettings, keys: Mapping[str, str]) -> None:
+        self._names = {hashlib.sha256(secret.encode()).digest(): name for name, secret in keys.items()}
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in settings.allowed_origins)
+        self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
+        self._unix = settings.uds is not None
+
+    def allowed_origin(self, headers: Headers) -> bytes | None:
+        """The request's Origin, if it has one. Raises: RelayError ``forbidden`` where it is not allowed."""
+        origin = headers.get(b"origin")
+        if origin is None:
+            return None
+        if origin.decode("latin-1").lower() not in self._origins:
+            raise RelayError("forbidden", "This Origin is not in [server] allowed_origins.")
+        return origin
+
+    def check_browser(self, headers: Headers, method: str) -> None:
+        """Without keys, nothing that a web page can send across origins gets through. Raises: RelayError."""
+        if self._names:
+            return
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if not (is_loopback(name) or host in self._hosts or name in self._hosts or (self._unix and not host)):
+            message = "This Host is neither a loopback name nor in [server] allowed_hosts, and the relay has no [keys]."
+            raise RelayError("forbidden", message)
+        content_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+        if method == "POST" and content_type != b"application/json":
+            raise RelayError("unsupported_media_type", "The Content-Type of a POST must be application/json.")
+
+    def caller(self, headers: Headers) -> Caller:
+        """Who asks. Raises: RelayError ``invalid_api_key`` where the relay has keys and this is none of them."""
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        token = token.strip() if scheme.lower() == b"bearer" else b""
+        if self._names:
+            digest = hashlib.sha256(token).digest()
+            for known, name in self._names.items():
+                if hmac.compare_digest(known, digest):
+                    return Caller(name)
+            words = (
+                "Incorrect API key provided." if token else "You did not provide an API key: Authorization: Bearer KEY."
+            )
+            raise RelayError("invalid_api_key", words)
+        if not token:
+            return _ANONYMOUS
+        return Caller(hashlib.sha256(token).hexdigest(), token.decode("latin-1"))

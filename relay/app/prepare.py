@@ -1,0 +1,287 @@
+"""From a client's JSON to a plan: checked, routed, resolved against what is stored, and said in the upstream's words.
+
+Source: translation.md §1.0 (the order), decisions 9-17, 21, 25, 27; responses-api.md §3.9-3.10. One pipeline for HTTP
+and WebSocket.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from relay.app.compaction import expand_compactions
+from relay.app.guard import Caller
+from relay.app.media import fetch_media
+from relay.app.services import Services, Upstream
+from relay.app.turn import Plan
+from relay.config import PromptSettings
+from relay.errors import RelayError
+from relay.providers.base import Target
+from relay.responses.items import check_file_ids, check_pairing, normalise
+from relay.responses.request import Request, parse
+from relay.responses.tools import JSON
+
+
+class Memory(Protocol):
+    """What a connection remembers beside the store (decision 36); HTTP remembers nothing."""
+
+    def find(self, response_id: str) -> list[JSON] | None:
+        """The full window after a response: its input and its output."""
+        ...
+
+    def find_item(self, item_id: str) -> JSON | None:
+        """An item of a remembered response."""
+        ...
+
+
+class NoMemory:
+    """HTTP: only the store remembers."""
+
+    def find(self, response_id: str) -> list[JSON] | None:
+        """Nothing."""
+        return None
+
+    def find_item(self, item_id: str) -> JSON | None:
+        """Nothing."""
+        return None
+
+
+NO_MEMORY: Final = NoMemory()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan, and what must be known to keep its response: the items of this turn, its parent, the whole window."""
+
+    plan: Plan
+    own_items: list[JSON]
+    window: list[JSON] | None
+    """The whole window; None where only the upstream knows it."""
+    parent: str | None
+    """The stored parent; None where there is none, or where only the connection remembers it."""
+    upstream_state: bool
+    """Whether the upstream keeps this response itself (decision 21)."""
+
+
+async def prepare(
+    services: Services,
+    body: Any,
+    caller: Caller,
+    *,
+    transport: str = "http",
+    memory: Memory = NO_MEMORY,
+    trace: tuple[tuple[str, str], ...] = (),
+) -> Prepared:
+    """Everything before the first upstream byte. Raises: RelayError, in the client's terms."""
+    server = services.settings.server
+    request = parse(body, default_model=server.default_model, strict=server.strict)
+    upstream, target = route(services, request)
+    check_transport(request, target, transport)
+    request = apply_prompt(request, services.settings.prompts)
+    own = request.items
+    keeps = target.holds_state and request.n == 1
+    resolved = await resolve(services, request, caller, memory, upstream_state=keeps)
+    request = resolved.request
+    await refuse_while_store_is_bad(services, request)
+    passes = keeps and request.previous_response_id is not None and not resolved.known
+    own = resolved.own if resolved.own is not None else own
+    if not passes and not (keeps and _refers(request.items)):
+        check_pairing(request.items)
+    window = None if passes else request.items
+    if not target.holds_state:
+        check_file_ids(request.items)
+        request = request.with_items(expand_compactions(_current_turn(request)))
+        request = _configured(request)
+        items = services.reasoning.restore(caller.owner, target.upstream, target.model, request.items)
+        request = request.with_items(items)
+    if not request.items and not passes and request.params.get("generate", True):
+        raise RelayError("missing_parameter", "Missing required parameter: 'input'.", param="input")
+    media = await fetch_media(services, upstream, request, target)
+    spoken = request.with_params(previous_response_id=None) if resolved.known else request
+    call = upstream.provider.build(spoken, target, media, frozenset())
+    plan = Plan(request, spoken, caller, upstream, target, media, (call,) * request.n, transport, trace)
+    return Prepared(plan, own, window, resolved.parent, keeps)
+
+
+def route(services: Services, request: Request) -> tuple[Upstream, Target]:
+    """The upstream and the model that will answer (decision 17)."""
+    chosen = services.router.resolve(request.model).targets[0]
+    upstream = services.upstreams[chosen.upstream.name]
+    return upstream, services.target(upstream, chosen.model)
+
+
+def check_transport(request: Request, target: Target, transport: str) -> None:
+    """What one transport or this round does not have (decision 15). Raises: RelayError naming the parameter."""
+    params = request.params
+    native = target.holds_state and transport == "http"
+    for name in ("conversation", "background"):
+        if params.get(name) and not native:
+            raise RelayError("unsupported_parameter", f"'{name}' is not supported by this relay.", param=name)
+    if transport == "http":
+        if params.get("generate") is False:
+            raise RelayError("invalid_value", "'generate' belongs to WebSocket mode.", param="generate")
+        if request.body.get("stream_id") is not None:
+            raise RelayError("invalid_value", "'stream_id' belongs to WebSocket mode.", param="stream_id")
+    if params.get("access_programs") and not target.holds_state:
+        message = "'access_programs' is only known to OpenAI."
+        raise RelayError("unsupported_parameter", message, param="access_programs")
+
+
+async def refuse_while_store_is_bad(services: Services, request: Request) -> None:
+    """Decision 41: an explicit ``store: true`` is refused before the upstream is called. Raises: RelayError 503."""
+    if request.params.get("store") and not services.store.healthy:
+        message = "The response store is not available now; send store: false or try again later."
+        raise RelayError("store_unavailable", message, param="store")
+
+
+# --- what went before
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A request over its full window. ``known``: the relay itself had the previous response."""
+
+    request: Request
+    parent: str | None = None
+    known: bool = False
+    own: list[JSON] | None = None
+
+
+async def resolve(
+    services: Services, request: Request, caller: Caller, memory: Memory, *, upstream_state: bool
+) -> Resolved:
+    """Put the previous response's window in front, and items in the place of references to them."""
+    own = await _dereferenced(services, request.items, caller, memory, lenient=upstream_state)
+    previous = request.previous_response_id
+    if previous is None:
+        return Resolved(request.with_items(own) if own is not request.items else request, own=own)
+    remembered = memory.find(previous)
+    if remembered is not None:
+        stored = await services.store.get(previous, caller.owner)
+        parent = previous if stored is not None else None
+        return Resolved(request.with_items([*remembered, *own]), parent, known=True, own=own)
+    if upstream_state:
+        await _check_upstream_owner(services, previous, caller)
+        return Resolved(request, own=own)
+    stored = await services.store.get(previous, caller.owner)
+    if stored is None or stored.response.get("status") not in ("completed", "incomplete"):
+        raise not_found(previous)
+    if (stored.extra or {}).get("n", 1) > 1:
+        message = f"The response '{previous}' holds several answers (n) and cannot be continued."
+        raise RelayError("invalid_request", message, param="previous_response_id")
+    chain = await services.store.load_chain(previous, caller.owner)
+    if chain is None:
+        raise not_found(previous)
+    return Resolved(request.with_items([*chain, *own]), previous, known=True, own=own)
+
+
+def not_found(previous: str) -> RelayError:
+    """The exact error that clients recover from (responses-api.md §3.10)."""
+    return RelayError(
+        "previous_response_not_found",
+        f"Previous response with id '{previous[:256]}' not found.",
+        param="previous_response_id",
+    )
+
+
+async def _check_upstream_owner(services: Services, previous: str, caller: Caller) -> None:
+    """With relay keys, several owners share one upstream account: only the one who made a response continues it."""
+    if services.settings.keys and await services.store.find_upstream(previous, caller.owner) is None:
+        raise not_found(previous)
+
+
+async def _dereferenced(
+    services: Services, items: list[JSON], caller: Caller, memory: Memory, *, lenient: bool
+) -> list[JSON]:
+    if not _refers(items):
+        return items
+    found: list[JSON] = []
+    for index, item in enumerate(items):
+        if item["type"] != "item_reference":
+            found.append(item)
+            continue
+        known = memory.find_item(item["id"]) or await services.store.find_item(item["id"], caller.owner)
+        if known is not None:
+            found.append(known)
+        elif lenient:
+            found.append(item)
+        else:
+            message = (
+                f"Item with id '{item['id'][:256]}' not found. Items are not persisted when 'store' is false: "
+                "send the item itself, or remove it from your input."
+            )
+            raise RelayError("not_found", message, param=f"input[{index}].id", code="item_not_found")
+    return found
+
+
+def _refers(items: list[JSON]) -> bool:
+    return any(item["type"] == "item_reference" for item in items)
+
+
+# --- parameters that live in items, items that live in parameters
+
+
+def _configured(request: Request) -> Request:
+    """Apply the last ``configuration_update`` (translation.md §2.4)."""
+    updates = [item for item in request.items if item["type"] == "configuration_update"]
+    if not updates:
+        return request
+    params: JSON = {}
+    for update in updates:
+        for name in ("reasoning", "text"):
+            if isinstance(update.get(name), dict):
+                params[name] = {**(params.get(name) or request.params.get(name) or {}), **update[name]}
+    checked = parse({**request.body, **params, "model": request.model, "input": [], "messages": None}).params
+    return request.with_params(**{name: checked[name] for name in params})
+
+
+def _current_turn(request: Request) -> list[JSON]:
+    """``reasoning.context: "current_turn"`` leaves out the reasoning of earlier turns (translation.md §1.1)."""
+    items = request.items
+    if (request.params.get("reasoning") or {}).get("context") != "current_turn":
+        return items
+    asked = [index for index, item in enumerate(items) if item["type"] == "message" and item["role"] == "user"]
+    last = asked[-1] if asked else 0
+    return [item for index, item in enumerate(items) if index > last or item["type"] != "reasoning"]
+
+
+_VARIABLE: Final = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
+
+
+def apply_prompt(request: Request, prompts: Mapping[str, PromptSettings]) -> Request:
+    """Fill in a prompt template of the configuration and put it first. Raises: RelayError 404 for an unknown one."""
+    prompt = request.params.get("prompt")
+    if prompt is None:
+        return request
+    identifier = prompt.get("id")
+    template = prompts.get(identifier) if isinstance(identifier, str) else None
+    if template is None:
+        raise RelayError("not_found", f"Prompt '{identifier}' not found.", param="prompt.id", code="prompt_not_found")
+    version = prompt.get("version")
+    if version is not None and str(version) != template.version:
+        message = f"Prompt '{identifier}' has no version '{version}'; it has '{template.version}'."
+        raise RelayError("not_found", message, param="prompt.version", code="prompt_not_found")
+    given = prompt.get("variables") or {}
+    if not isinstance(given, dict):
+        raise RelayError("invalid_type", "prompt.variables must be an object.", param="prompt.variables")
+    values = {**template.variables, **given}
+
+    def fill(match: re.Match[str]) -> str:
+        value = values.get(match[1])
+        if isinstance(value, dict) and value.get("type") == "input_text":
+            value = value.get("text")
+        if not isinstance(value, str):
+            place = f"prompt.variables.{match[1]}"
+            raise RelayError("missing_parameter", f"{place} must be a string.", param=place)
+        return value
+
+    messages = template.messages or ({"role": "developer", "content": template.text or ""},)
+    filled = [
+        {**message, "content": _VARIABLE.sub(fill, message["content"])}
+        if isinstance(message.get("content"), str)
+        else dict(message)
+        for message in messages
+    ]
+    return request.with_items([*normalise(filled, "prompt"), *request.items])

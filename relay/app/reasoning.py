@@ -1,0 +1,101 @@
+"""The side cache of reasoning for clients that drop reasoning items between turns.
+
+Source: decision 22: key (owner, upstream, model, call id, hash of name and arguments), bounded by bytes and age; two
+different values under one key evict both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from time import monotonic
+from typing import Final, NamedTuple
+
+from relay.responses.tools import CALL_TYPES, JSON, arguments_of_call, call_id_of, key_of_call
+
+LIMIT_BYTES: Final = 32 * 1024 * 1024
+LIMIT_S: Final = 3_600.0
+
+Key = tuple[str, str, str, str, bytes]
+
+
+class _Entry(NamedTuple):
+    items: tuple[JSON, ...]
+    size_bytes: int
+    born: float
+
+
+class ReasoningCache:
+    """Which reasoning items stood before which call. In memory, for one worker."""
+
+    __slots__ = ("_clock", "_entries", "_limit_bytes", "_limit_s", "size_bytes")
+
+    def __init__(
+        self, limit_bytes: int = LIMIT_BYTES, limit_s: float = LIMIT_S, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._entries: OrderedDict[Key, _Entry] = OrderedDict()
+        self._limit_bytes = limit_bytes
+        self._limit_s = limit_s
+        self._clock = clock
+        self.size_bytes = 0
+
+    def remember(self, owner: str, upstream: str, model: str, output: list[JSON]) -> None:
+        """Keep the sealed reasoning of an answer under the first call that follows it."""
+        waiting: list[JSON] = []
+        for item in output:
+            if item["type"] == "reasoning":
+                if "encrypted_content" in item:
+                    waiting.append(item)
+            elif item["type"] in CALL_TYPES and waiting:
+                self._put(self._key(owner, upstream, model, item), tuple(waiting))
+                waiting = []
+
+    def restore(self, owner: str, upstream: str, model: str, items: list[JSON]) -> list[JSON]:
+        """The items, with the reasoning put back before each call whose turn has lost it."""
+        if not self._entries:
+            return items
+        restored: list[JSON] = []
+        turn_has_reasoning = False
+        for item in items:
+            kind = item.get("type")
+            if kind == "reasoning":
+                turn_has_reasoning = True
+            elif kind in CALL_TYPES:
+                if not turn_has_reasoning:
+                    restored.extend(self._get(self._key(owner, upstream, model, item)))
+            elif kind != "message" or item.get("role") != "assistant":
+                turn_has_reasoning = False
+            restored.append(item)
+        return restored
+
+    def _key(self, owner: str, upstream: str, model: str, call: JSON) -> Key:
+        said = key_of_call(call) + "\x00" + arguments_of_call(call)
+        digest = hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        return (owner, upstream, model, call_id_of(call) or "", digest)
+
+    def _put(self, key: Key, items: tuple[JSON, ...]) -> None:
+        known = self._drop(key)
+        contents = [item["encrypted_content"] for item in items]
+        if known is not None and [item["encrypted_content"] for item in known.items] != contents:
+            return
+        entry = _Entry(items, sum(map(len, contents)) + 256, self._clock())
+        self._entries[key] = entry
+        self.size_bytes += entry.size_bytes
+        while self.size_bytes > self._limit_bytes:
+            self._drop(next(iter(self._entries)))
+
+    def _get(self, key: Key) -> tuple[JSON, ...]:
+        entry = self._entries.get(key)
+        if entry is None:
+            return ()
+        if self._clock() - entry.born > self._limit_s:
+            self._drop(key)
+            return ()
+        return entry.items
+
+    def _drop(self, key: Key) -> _Entry | None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self.size_bytes -= entry.size_bytes
+        return entry

@@ -1,0 +1,86 @@
+"""The ASGI side of an HTTP exchange: its body in, its answer out.
+
+Source: ASGI 3 HTTP specification; responses-api.md §6.1 (envelope), §6.3 (``x-request-id`` on every answer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Final
+
+import orjson
+
+from relay.errors import RelayError
+from relay.responses.json import loads, mended
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+JSON_TYPE: Final[Header] = (b"content-type", b"application/json")
+
+
+class ClientLeft(Exception):
+    """The client closed its side before its request was whole."""
+
+
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """A request's headers by lowercase name; of a repeated one the last."""
+    return {name.lower(): value for name, value in scope["headers"]}
+
+
+def encoded(pairs: Iterable[tuple[str, str]]) -> list[Header]:
+    """Text headers as bytes; characters that no header may hold are left out."""
+    return [(name.encode("latin-1", "ignore"), _safe(value)) for name, value in pairs]
+
+
+def _safe(value: str) -> bytes:
+    return bytes(byte for byte in value.encode("latin-1", "replace")[:4096] if byte >= 0x20 and byte != 0x7F)
+
+
+async def read_body(headers: dict[bytes, bytes], receive: Receive, limit_bytes: int) -> Any:
+    """The JSON body of a request. Raises: RelayError 400, 413 or 415; ClientLeft."""
+    coding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if coding != b"identity":
+        raise RelayError("unsupported_media_type", "Send the body without a Content-Encoding.")
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > limit_bytes:
+            raise RelayError("request_too_large", f"The request body is larger than {limit_bytes} bytes.")
+        pieces.append(piece)
+        if not message.get("more_body", False):
+            break
+    return parse_json(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+
+def parse_json(data: bytes) -> Any:
+    """A client's JSON. Raises: RelayError ``invalid_json``."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        reason = str(error)
+    try:
+        return mended(loads(data))
+    except (ValueError, RecursionError):
+        raise RelayError("invalid_json", f"The request body is no valid JSON: {reason}.") from None
+
+
+async def send_json(send: Send, status: int, content: Any, headers: Iterable[Header] = ()) -> None:
+    """A whole JSON answer in two messages, which a server writes as one."""
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    head = [JSON_TYPE, (b"content-length", str(len(body)).encode()), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_error(send: Send, error: RelayError, headers: Iterable[Header] = ()) -> None:
+    """The error envelope."""
+    await send_json(send, error.status, error.body(), [*encoded(error.response_headers()), *headers])

@@ -1,0 +1,133 @@
+"""What every turn of one application shares: settings, upstream client, store, clock; and the upstreams made ready."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from relay import ids
+from relay.app.reasoning import ReasoningCache
+from relay.app.routing import Router
+from relay.config import Settings, UpstreamSettings, compile_glob
+from relay.providers.base import Provider, Target
+from relay.providers.registry import PROVIDERS
+from relay.state.store import Store
+from relay.upstream import Client, Origin, Timeouts, parse_base_url
+
+if TYPE_CHECKING:
+    from relay.app.turn import Turn, TurnRecord
+
+access_log = logging.getLogger("relay.access")
+log = logging.getLogger("relay.app")
+
+PULSE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An upstream with all that its configuration means worked out once."""
+
+    settings: UpstreamSettings
+    provider: Provider
+    origin: Origin
+    base_path: str
+    timeouts: Timeouts
+    client: Client
+
+    def headers(self, client_key: str | None) -> tuple[list[tuple[str, str]], bool]:
+        """Headers with the key in them, and whether that key is the client's own (decision 28)."""
+        own = self.settings.api_key
+        key = own or client_key
+        headers = list(self.settings.headers)
+        if key is not None:
+            name = self.settings.auth_header.lower()
+            headers.append((name, f"Bearer {key}" if name == "authorization" else str(key)))
+        return headers, own is None and client_key is not None
+
+
+@dataclass(slots=True)
+class Services:
+    """One application's parts. ``on_record`` gets each turn's record, once, at its end."""
+
+    settings: Settings
+    store: Store
+    router: Router
+    upstreams: dict[str, Upstream]
+    new_id: Callable[[str], str] = ids.new_id
+    now: Callable[[], int] = ids.now
+    reasoning: ReasoningCache = field(default_factory=ReasoningCache)
+    on_record: Callable[[TurnRecord], None] | None = None
+    draining: bool = False
+    models_cache: dict[str | None, tuple[float, list[dict[str, Any]]]] = field(default_factory=dict)
+    turns: set[Turn] = field(default_factory=set)
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    _pulse: asyncio.TimerHandle | None = None
+
+    def target(self, upstream: Upstream, model: str) -> Target:
+        """The provider's view of one model behind ``upstream``."""
+        settings = upstream.settings
+        capabilities: dict[str, Any] = {}
+        for glob, overrides in self.settings.capabilities.items():
+            if compile_glob(glob).fullmatch(model):
+                capabilities.update(overrides)
+        return Target(
+            settings.name,
+            model,
+            settings.base_url,
+            settings.quirks,
+            settings.forward,
+            settings.extra_body,
+            capabilities,
+            settings.state == "upstream",
+        )
+
+    def begin(self, turn: Turn) -> None:
+        """A turn lives. One timer for all of them looks for silence (decisions 3 and 4): none of its own per turn."""
+        self.turns.add(turn)
+        if self._pulse is None:
+            self._pulse = asyncio.get_running_loop().call_later(PULSE_S, self._beat)
+
+    def end(self, turn: Turn) -> None:
+        """A turn is over."""
+        self.turns.discard(turn)
+
+    def spawn(self, coroutine: Any) -> asyncio.Task[Any]:
+        """A task that is kept until it is done."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def aclose(self) -> None:
+        """Let go of sockets and of the store."""
+        if self._pulse is not None:
+            self._pulse.cancel()
+            self._pulse = None
+        for upstream in self.upstreams.values():
+            await upstream.client.aclose()
+        await self.store.close()
+
+    def _beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for turn in tuple(self.turns):
+            if turn.silent_since(now):
+                self.spawn(turn.break_silence())
+        self._pulse = loop.call_later(PULSE_S, self._beat) if self.turns else None
+
+
+def make_upstreams(settings: Settings) -> dict[str, Upstream]:
+    """The configured upstreams, by name."""
+    return {
+        one.name: Upstream(
+            one,
+            PROVIDERS[one.dialect],
+            *parse_base_url(one.base_url, one.ca_file),
+            Timeouts(one.connect_timeout_s, one.first_byte_timeout_s, one.idle_timeout_s),
+            Client(max_connections=one.max_connections),
+        )
+        for one in settings.upstreams
+    }

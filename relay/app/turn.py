@@ -1,0 +1,388 @@
+"""One turn: the upstream calls of one response, spoken through one emitter to whoever is attached.
+
+Source: design.md §2 (the walk), §3 "Exchange", "Turn and attachment"; decisions 1-8, 11, 18, 19, 39, 41.
+
+The loop pulls: read the upstream, translate, send; a slow client holds the send, so the upstream is not read. One task,
+no queue. The task is the client's request; ``finally`` closes the upstream connection, and leaving cancels the task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from relay.app.attachments import Attachment
+from relay.app.guard import Caller
+from relay.app.replies import Header, encoded
+from relay.app.services import Services, Upstream, access_log, log
+from relay.errors import RelayError
+from relay.providers.base import Continue, Done, Media, Target, Translator, UpstreamRequest
+from relay.providers.failures import for_client_key
+from relay.responses.emitter import Emitter, Voice
+from relay.responses.json import loads
+from relay.responses.request import Request
+from relay.upstream import Answer
+
+BODY_LIMIT_BYTES: Final = 32 * 1024 * 1024
+ERROR_LIMIT_BYTES: Final = 1024 * 1024
+HOPS_LIMIT: Final = 8
+COMMIT_S: Final = 10.0
+HEARTBEAT_S: Final = 15.0
+WARNINGS_HEADER_BYTES: Final = 2_048
+
+_STREAM_TYPE: Final = b"text/event-stream"
+
+
+@dataclass(slots=True)
+class TurnRecord:
+    """What happened in one turn; made once, at its end. Times in seconds; ``first_s`` is to the first event sent."""
+
+    response_id: str
+    owner: str
+    upstream: str
+    model: str
+    transport: str
+    end: str
+    attempts: int
+    first_s: float | None
+    total_s: float
+    usage: dict[str, Any] | None
+
+    def line(self) -> str:
+        """One line of the access log."""
+        usage = self.usage or {}
+        first = f"{self.first_s * 1000:.1f}" if self.first_s is not None else "-"
+        return (
+            f"{self.transport} {self.response_id} model={self.model} upstream={self.upstream} owner={self.owner[:16]} "
+            f"end={self.end} attempts={self.attempts} in={usage.get('input_tokens', '-')} "
+            f"out={usage.get('output_tokens', '-')} first_ms={first} total_ms={self.total_s * 1000:.1f}"
+        )
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a turn is asked to do, all of it known before the first upstream byte."""
+
+    request: Request
+    spoken: Request
+    """The request as the upstream is told it: without a ``previous_response_id`` that the relay has resolved."""
+    caller: Caller
+    upstream: Upstream
+    target: Target
+    media: dict[str, Media]
+    calls: tuple[UpstreamRequest, ...]
+    """One for each of ``n`` answers."""
+    transport: str = "http"
+    trace: tuple[tuple[str, str], ...] = ()
+    """Trace headers that pass through to the upstream (decision 43)."""
+
+
+class Turn:
+    """Runs a plan. ``commit(response)`` is awaited between the last item and the terminal event; it may alter it."""
+
+    __slots__ = (
+        "_attempts",
+        "_commit",
+        "_first",
+        "_interruption",
+        "_loop",
+        "_ready",
+        "_sending",
+        "_sent_at",
+        "_started_at",
+        "_upstream_id",
+        "attachment",
+        "emitter",
+        "plan",
+        "services",
+        "task",
+    )
+
+    def __init__(
+        self,
+        services: Services,
+        plan: Plan,
+        emitter: Emitter,
+        attachment: Attachment,
+        commit: Callable[[dict[str, Any]], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        self.services = services
+        self.plan = plan
+        self.emitter = emitter
+        self.attachment = attachment
+        self._commit = commit
+        self._attempts = 0
+        self._first: float | None = None
+        self._interruption: RelayError | None = None
+        self._ready: Callable[[], bool] | None = None
+        self._sending = False
+        self._upstream_id: str | None = None
+        self._loop = asyncio.get_running_loop()
+        self.task: asyncio.Task[Any] | None = None
+        self._started_at = self._sent_at = self._loop.time()
+        for call in plan.calls[:1]:
+            for warning in call.warnings:
+                emitter.warn(*warning)
+            for entry in call.transformations:
+                emitter.transformation(entry)
+
+    # --- the client's side
+
+    async def run(self) -> TurnRecord:
+        """From the first upstream byte to the terminal event. Cancel it to leave. Never raises RelayError."""
+        self.task = asyncio.current_task()
+        self.services.begin(self)
+        end = "cancelled"
+        try:
+            end = await self._run()
+        except asyncio.CancelledError:
+            if self._interruption is None:
+                raise
+            if self.task is not None:
+                self.task.uncancel()
+            end = await self._fail(self._interruption)
+        except Exception:
+            log.exception("a turn failed for a reason of our own")
+            end = await self._fail(RelayError("internal", "The relay had an internal error."))
+        finally:
+            self.services.end(self)
+            record = self._record(end)
+            access_log.info("%s", record.line())
+            if self.services.on_record is not None:
+                self.services.on_record(record)
+        return record
+
+    def interrupt(self, error: RelayError) -> None:
+        """End the turn with ``response.failed`` (or an HTTP error, if nothing was sent): decision 38."""
+        if self.task is not None and self._interruption is None:
+            self._interruption = error
+            self.task.cancel()
+
+    def silent_since(self, now: float) -> bool:
+        """Whether the client has waited long enough for a sign of life."""
+        if self._sending or not self.attachment.streams or self.emitter.concluded:
+            return False
+        if self.attachment.begun:
+            return now - self._sent_at >= HEARTBEAT_S
+        return now - self._started_at >= COMMIT_S and self._ready is not None and self._ready()
+
+    async def break_silence(self) -> None:
+        """Commit after 10 s without an event; a heartbeat after 15 s of silence (decisions 3 and 4)."""
+        self._sent_at = self._loop.time()
+        if self.attachment.begun:
+            await self.attachment.heartbeat()
+        else:
+            self.emitter.start()
+            await self._flush()
+
+    def headers(self) -> list[Header]:
+        """Headers of the answer that the turn knows: warnings, the upstream's request id."""
+        pairs: list[tuple[str, str]] = []
+        if self.emitter.warnings:
+            pairs.append(("x-relay-warnings", _warnings_header(self.emitter.warnings)))
+        if self._upstream_id is not None:
+            pairs.append(("x-relay-upstream-request-id", self._upstream_id))
+        return encoded(pairs)
+
+    # --- the run
+
+    async def _run(self) -> str:
+        try:
+            done = await self._speak()
+            response = self._conclude(done)
+        except RelayError as error:
+            return await self._fail(error)
+        if self._commit is not None:
+            await self._flush()
+            await self._commit(response)
+        self.emitter.terminal()
+        await self.attachment.finish(response)
+        self._mark_first()
+        return str(response["status"])
+
+    def _conclude(self, done: Done) -> dict[str, Any]:
+        if done.response is not None:
+            response = self.emitter.conclude_with(done.response)
+        else:
+            response = self.emitter.conclude(done.status, reason=done.reason)
+        plan = self.plan
+        self.services.reasoning.remember(
+            plan.caller.owner, plan.target.upstream, plan.target.model, response.get("output") or []
+        )
+        return response
+
+    async def _fail(self, error: RelayError) -> str:
+        if error.detail:
+            log.info("turn %s: %s (%s)", self.emitter.response["id"], error.message, error.detail)
+        if not self.attachment.begun:
+            await self.attachment.refuse(error)
+            return f"error:{error.code or error.type}"
+        try:
+            response = self.emitter.conclude("failed", error=error)
+        except RelayError:  # the output's bound, met again while closing: what is closed is closed
+            response = self.emitter.response
+            response["status"], response["error"] = "failed", error.stream_error()
+        if self._commit is not None:
+            await self._flush()
+            await self._commit(response)
+        self.emitter.terminal()
+        await self.attachment.finish(response)
+        return f"failed:{response['error']['code']}"
+
+    async def _speak(self) -> Done:
+        calls = self.plan.calls
+        voices = [self.emitter.voice(call.tools) for call in calls]
+        if len(calls) == 1:
+            return await self._answer(voices[0], calls[0])
+        try:
+            # n answers side by side need a task each; one that fails cancels the rest (decision 11)
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self._answer(voice, call)) for voice, call in zip(voices, calls, strict=True)
+                ]
+        except BaseExceptionGroup as failures:
+            error = next((e for e in failures.exceptions if isinstance(e, RelayError)), failures.exceptions[0])
+            raise error from None
+        outcomes = [task.result() for task in tasks]
+        return next((done for done in outcomes if done.status != "completed"), outcomes[0])
+
+    async def _answer(self, voice: Voice, call: UpstreamRequest) -> Done:
+        """One voice: its hops and its repairs (decision 19)."""
+        repairs: frozenset[str] = frozenset()
+        hops = 1
+        while True:
+            try:
+                outcome = await self._call(voice, call)
+            except RelayError as error:
+                if error.repair is None or error.repair in repairs or self.emitter.started:
+                    raise
+                repairs |= {error.repair}
+                plan = self.plan
+                call = plan.upstream.provider.build(plan.spoken, plan.target, plan.media, repairs)
+                for warning in call.warnings:
+                    self.emitter.warn(*warning)
+                continue
+            if isinstance(outcome, Done):
+                return outcome
+            hops += 1
+            if hops > HOPS_LIMIT:
+                return Done("incomplete", "max_output_tokens")
+            voice.next_hop()
+            call = outcome.request
+
+    async def _call(self, voice: Voice, call: UpstreamRequest) -> Done | Continue:
+        """One upstream call, to its end."""
+        upstream = self.plan.upstream
+        keyed, client_key = upstream.headers(self.plan.caller.key)
+        accept = "text/event-stream" if call.stream else "application/json"
+        headers = [
+            ("content-type", "application/json"),
+            ("accept", accept),
+            *call.headers,
+            *keyed,
+            *self.plan.trace,
+        ]
+        self._attempts += 1
+        answer = await upstream.client.request(
+            upstream.origin, "POST", upstream.base_path + call.path, headers, call.body, upstream.timeouts
+        )
+        leave = answer.close
+        try:
+            self._note(answer)
+            if answer.status != 200:
+                raise await self._refusal(answer, client_key)
+            translator = upstream.provider.translator(call, voice)
+            self._ready = lambda: translator.ready
+            await self._pull(answer, translator)
+            outcome = translator.close()
+            if translator.ended:
+                leave = answer.retire
+            return outcome
+        except RelayError as error:
+            raise for_client_key(error) if client_key else error from error
+        finally:
+            leave()
+
+    async def _pull(self, answer: Answer, translator: Translator) -> None:
+        content_type = (answer.header(b"content-type") or b"").split(b";")[0].strip().lower()
+        if content_type == _STREAM_TYPE:
+            # hot: the walk of design.md §2
+            streams = self.attachment.streams
+            while data := await answer.read():
+                translator.feed(data)
+                if streams:
+                    await self._flush()
+                if translator.ended:
+                    break
+            return
+        body = await answer.body(BODY_LIMIT_BYTES)
+        try:
+            content = loads(body)
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            kind = content_type.decode("latin-1") or "no content type"
+            raise RelayError("upstream_bad_response", f"The upstream answered with {kind}, not with an answer.")
+        translator.from_body(content)
+
+    async def _refusal(self, answer: Answer, client_key: bool) -> RelayError:
+        body = await answer.body(ERROR_LIMIT_BYTES)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
+        error = self.plan.upstream.provider.error(answer.status, headers, body)
+        should_retry = headers.get("x-should-retry")
+        if should_retry is not None:
+            error.headers = (*error.headers, ("x-should-retry", should_retry[:8]))
+        return error
+
+    def _note(self, answer: Answer) -> None:
+        for name in (b"x-request-id", b"request-id", b"x-generation-id"):
+            value = answer.header(name)
+            if value is not None:
+                self._upstream_id = value.decode("latin-1")[:128]
+                return
+
+    async def _flush(self) -> None:
+        self._sending = True
+        try:
+            await self.attachment.flush()
+        finally:
+            self._sending = False
+        self._sent_at = self._loop.time()
+        if self._first is None and self.attachment.begun:
+            self._first = self._sent_at - self._started_at
+
+    def _mark_first(self) -> None:
+        if self._first is None:
+            self._first = self._loop.time() - self._started_at
+
+    def _record(self, end: str) -> TurnRecord:
+        plan, response = self.plan, self.emitter.response
+        usage = response.get("usage") or self.emitter.usage_so_far()
+        return TurnRecord(
+            str(response["id"]),
+            plan.caller.owner,
+            plan.target.upstream,
+            plan.target.model,
+            plan.transport,
+            end,
+            self._attempts,
+            self._first,
+            self._loop.time() - self._started_at,
+            usage,
+        )
+
+
+def _warnings_header(warnings: list[tuple[str, str]]) -> str:
+    """``param:reason`` entries, cut at a whole entry (decision 9)."""
+    entries: list[str] = []
+    size = 0
+    for param, reason in warnings:
+        entry = f"{param}:{reason}".replace(",", ";")
+        entry = entry.encode("ascii", "replace").decode()
+        size += len(entry) + 2
+        if size > WARNINGS_HEADER_BYTES:
+            break
+        entries.append(entry)
+    return ", ".join(entries)
