@@ -1,0 +1,401 @@
+"""What chat/completions servers and their models can do, as rows.
+
+Source: translation.md §0.2, §1.1 (column A), §1.4 (column A), §1.9, §2.2–2.6; decisions 12, 13. Later rows win: the
+default, then models anywhere, then servers, then models behind one server.
+
+What the fields mean, where the name does not say it:
+
+``mid_system``: ``native`` (a later system message stays where it is) or ``user_marker`` (one leading system message,
+later ones are marked user messages); ``alternate``: user messages in a row are merged; ``effort``: a row of
+``providers.chat.EFFORT_FIELDS``; ``efforts``: what each level becomes, and whether that deserves a warning;
+``sampling``: ``full`` or ``none``; ``names``: our field -> theirs; ``drops``: parameters left out with a warning;
+``tiers``: ``service_tier`` as it is sent, empty for nothing, absent for a warning; ``reasoning_out_fields``: names
+in which raw reasoning arrives, the first non-empty one counts; ``reasoning_in_field`` and ``must_replay`` (``never``,
+``tool_turns``, ``always``, ``details``): where and when it goes back; ``usage_in_stream``: ``option`` or ``always``;
+``json_schema``: ``native`` or ``fallback``; ``empty_content``: of an assistant message with calls only, ``omit`` for no
+key; ``json_arguments``: history arguments must be JSON; ``closed_prompt``: say that a last assistant message is not to
+be continued; ``cache_marks``: ``openai``, ``anthropic`` or None; ``think_tags``: text may begin with ``<think>``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from relay.providers.capabilities import Row
+
+LEVELS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+Efforts = Mapping[str, tuple[str | None, bool]]
+"""Level asked for -> (level sent, or None to send nothing; whether the client is warned)."""
+
+
+def ladder(*known: str, **moved: str) -> Efforts:
+    """Levels that are ``known`` stay; others become the nearest lower known one, else the lowest, with a warning
+    (without one for ``minimal`` -> ``low``); ``moved`` names exceptions, which do not warn."""
+    efforts: dict[str, tuple[str | None, bool]] = {}
+    for place, level in enumerate(LEVELS):
+        usable = [name for name in known if name != "none" or level == "none"]
+        lower = [name for name in usable if LEVELS.index(name) <= place]
+        sent = lower[-1] if lower else usable[0]
+        efforts[level] = (sent, sent != level and (level, sent) != ("minimal", "low"))
+    for level, sent in moved.items():
+        efforts[level] = (sent, False)
+    return efforts
+
+
+NO_EFFORT: Final[Efforts] = {level: (None, level != "none") for level in LEVELS}
+"""A model that does not reason, or whose effort cannot be set."""
+
+_DEFAULT: Final[dict[str, Any]] = {
+    "token_limit_field": "max_tokens",
+    "system_role": "system",
+    "mid_system": "native",
+    "alternate": False,
+    "effort": "reasoning_effort",
+    "efforts": ladder("none", "low", "medium", "high"),
+    "sampling": "full",
+    "names": {},
+    "drops": (),
+    "tiers": {"auto": "", "default": ""},
+    "reasoning_out_fields": ("reasoning_content", "reasoning", "thinking"),
+    "reasoning_in_field": "reasoning_content",
+    "must_replay": "never",
+    "usage_in_stream": "option",
+    "json_schema": "native",
+    "custom_tools": False,
+    "allowed_tools": False,
+    "tool_name": re.compile(r"[A-Za-z0-9_-]+"),
+    "tool_name_limit": 64,
+    "tool_result_media": False,
+    "parallel_tool_calls": True,
+    "text_only_content": False,
+    "empty_content": "",
+    "refusal_field": False,
+    "json_arguments": False,
+    "call_id_form": None,
+    "image_url_fetch": True,
+    "image_detail_original": False,
+    "files": False,
+    "audio": True,
+    "verbosity": False,
+    "prompt_cache": False,
+    "safety_identifier": False,
+    "cache_marks": None,
+    "think_tags": False,
+    "late_annotations": True,
+    "closed_prompt": False,
+    "forward": (),
+    "extra_body": {},
+}
+
+_OPENAI: Final[dict[str, Any]] = {
+    "token_limit_field": "max_completion_tokens",
+    "effort": "reasoning_effort",
+    "efforts": NO_EFFORT,
+    "tiers": {name: name for name in ("auto", "default", "flex", "priority", "scale", "fast")},
+    "must_replay": "never",
+    "custom_tools": True,
+    "allowed_tools": True,
+    "empty_content": None,
+    "refusal_field": True,
+    "image_detail_original": True,
+    "files": True,
+    "verbosity": True,
+    "prompt_cache": True,
+    "safety_identifier": True,
+    "cache_marks": "openai",
+}
+_OPENAI_REASONS: Final[dict[str, Any]] = {"system_role": "developer", "sampling": "none"}
+_OPENAI_HOSTS: Final = ("api.openai.com", ".openai.azure.com")
+_OPENAI_QUIRKS: Final = ("openai", "azure")
+
+# servers that render a Jinja template: one system message, in front
+_TEMPLATED: Final[dict[str, Any]] = {"mid_system": "user_marker", "json_arguments": True}
+
+_VLLM_FORWARD: Final = (
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "length_penalty",
+    "min_tokens",
+    "stop_token_ids",
+    "include_stop_str_in_output",
+    "ignore_eos",
+    "skip_special_tokens",
+    "spaces_between_special_tokens",
+    "truncate_prompt_tokens",
+    "allowed_token_ids",
+    "bad_words",
+    "chat_template",
+    "chat_template_kwargs",
+    "mm_processor_kwargs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "structured_outputs",
+    "priority",
+    "cache_salt",
+    "kv_transfer_params",
+    "vllm_xargs",
+)
+_SGLANG_FORWARD: Final = (
+    "top_k",
+    "min_p",
+    "min_tokens",
+    "repetition_penalty",
+    "stop_token_ids",
+    "stop_regex",
+    "no_stop_trim",
+    "ignore_eos",
+    "skip_special_tokens",
+    "regex",
+    "ebnf",
+    "chat_template_kwargs",
+    "separate_reasoning",
+    "lora_path",
+    "session_params",
+    "rid",
+)
+_OPENROUTER_FORWARD: Final = (
+    "provider",
+    "models",
+    "route",
+    "transforms",
+    "plugins",
+    "top_k",
+    "top_a",
+    "min_p",
+    "repetition_penalty",
+    "usage",
+    "cache_control",
+    "session_id",
+    "modalities",
+    "image_config",
+)
+
+ROWS: Final[tuple[Row, ...]] = (
+    Row(_DEFAULT),
+    # --- models, wherever they run
+    Row({"alternate": True}, models=("*gemma*",)),
+    Row(
+        {"must_replay": "always"},
+        models=("*kimi-k2*thinking*", "*kimi-k2.[5-9]*", "*kimi-k[3-9]*", "*glm-4.[5-9]*", "*glm-[5-9]*"),
+    ),
+    # --- servers
+    Row(_OPENAI, hosts=_OPENAI_HOSTS, quirks=_OPENAI_QUIRKS),
+    Row(
+        {
+            "token_limit_field": "max_completion_tokens",
+            "effort": "reasoning.effort",
+            "efforts": ladder(*LEVELS),
+            "tiers": {"auto": "", "default": "", "flex": "flex"},
+            "reasoning_in_field": "reasoning_details",
+            "must_replay": "details",
+            "empty_content": None,
+            "files": True,
+            "verbosity": True,
+            "prompt_cache": True,
+            "forward": _OPENROUTER_FORWARD,
+        },
+        hosts=("openrouter.ai",),
+        quirks=("openrouter",),
+    ),
+    Row(
+        {"cache_marks": "anthropic"},
+        models=("*claude*", "*gemini*", "*minimax*", "*glm*"),
+        hosts=("openrouter.ai",),
+        quirks=("openrouter",),
+    ),
+    Row(
+        {"reasoning_in_field": "reasoning_details", "must_replay": "details", "effort": "reasoning.effort"},
+        hosts=("ai-gateway.vercel.sh",),
+        quirks=("vercel",),
+    ),
+    Row(
+        {"reasoning_in_field": "reasoning_details", "must_replay": "details"},
+        hosts=("api.minimax.io", "api.minimaxi.com"),
+        quirks=("minimax",),
+    ),
+    Row(
+        {
+            **_TEMPLATED,
+            "effort": "chat_template_kwargs",
+            "efforts": ladder("none", "low", "medium", "high"),
+            "reasoning_out_fields": ("reasoning", "reasoning_content", "thinking"),
+            "reasoning_in_field": "reasoning",
+            "tool_result_media": True,
+            "closed_prompt": True,
+            "forward": _VLLM_FORWARD,
+        },
+        quirks=("vllm",),
+        hosts=(":8000/",),
+    ),
+    Row(
+        {
+            **_TEMPLATED,
+            "effort": "chat_template_kwargs",
+            "efforts": ladder("none", "low", "medium", "high"),
+            "forward": _SGLANG_FORWARD,
+        },
+        quirks=("sglang",),
+        hosts=(":30000/",),
+    ),
+    Row(
+        {
+            **_TEMPLATED,
+            "efforts": ladder("none", "low", "medium", "high"),
+            "reasoning_out_fields": ("reasoning", "reasoning_content", "thinking"),
+            "reasoning_in_field": "reasoning",
+            "parallel_tool_calls": False,
+            "image_url_fetch": False,
+            "audio": False,
+            "drops": ("logit_bias",),
+        },
+        quirks=("ollama",),
+        hosts=(":11434/", "ollama.com"),
+    ),
+    Row(
+        {
+            **_TEMPLATED,
+            "effort": "enable_thinking",
+            "efforts": {level: (level, False) for level in LEVELS},
+            "parallel_tool_calls": False,
+            "image_url_fetch": False,
+            "forward": ("top_k", "min_p", "typical_p", "repeat_penalty", "grammar", "cache_prompt", "id_slot"),
+        },
+        quirks=("llamacpp",),
+        hosts=(":8080/",),
+    ),
+    Row(
+        {
+            "effort": "thinking",
+            "efforts": ladder("none", "low", "high", "max", minimal="low", medium="high", xhigh="high"),
+            "reasoning_in_field": "reasoning_content",
+            "must_replay": "tool_turns",
+            "json_schema": "fallback",
+            "json_arguments": True,
+            "audio": False,
+            "drops": ("logit_bias", "seed"),
+        },
+        quirks=("deepseek",),
+        hosts=("api.deepseek.com",),
+    ),
+    Row(
+        {
+            "token_limit_field": "max_completion_tokens",
+            "effort": "groq",
+            "efforts": NO_EFFORT,
+            "tiers": {"auto": "auto", "default": "on_demand", "flex": "flex"},
+            "must_replay": "never",
+            "json_schema": "fallback",
+            "empty_content": "omit",
+            "drops": ("logit_bias", "top_logprobs"),
+        },
+        quirks=("groq",),
+        hosts=("api.groq.com",),
+    ),
+    Row(
+        {
+            "usage_in_stream": "always",
+            "effort": "reasoning_effort",
+            "efforts": NO_EFFORT,
+            "names": {"seed": "random_seed"},
+            "mid_system": "user_marker",
+            "must_replay": "never",
+            "call_id_form": "nine",
+            "drops": ("logit_bias", "top_logprobs", "user", "safety_identifier"),
+        },
+        quirks=("mistral",),
+        hosts=("api.mistral.ai",),
+    ),
+    Row(
+        {
+            "token_limit_field": "max_completion_tokens",
+            "efforts": ladder("low", "medium", "high"),
+            "must_replay": "never",
+            "drops": ("logit_bias",),
+        },
+        quirks=("xai",),
+        hosts=("api.x.ai",),
+    ),
+    Row(
+        {
+            "token_limit_field": "max_completion_tokens",
+            "efforts": NO_EFFORT,
+            "must_replay": "never",
+            "drops": ("logit_bias", "presence_penalty", "frequency_penalty"),
+        },
+        quirks=("cerebras",),
+        hosts=("api.cerebras.ai",),
+    ),
+    Row(
+        {
+            "effort": "thinking",
+            "efforts": {**dict.fromkeys(LEVELS, (None, False)), "none": ("none", False)},
+            "drops": ("logit_bias", "seed"),
+        },
+        quirks=("moonshot",),
+        hosts=("api.moonshot.ai", "api.moonshot.cn"),
+    ),
+    Row(
+        {
+            "effort": "thinking",
+            "efforts": {**dict.fromkeys(LEVELS, (None, False)), "none": ("none", False)},
+            "json_schema": "fallback",
+            "drops": ("logit_bias", "seed", "presence_penalty", "frequency_penalty"),
+        },
+        quirks=("zai",),
+        hosts=("api.z.ai", "open.bigmodel.cn"),
+    ),
+    # --- models behind one server
+    Row(
+        {**_OPENAI_REASONS, "efforts": ladder("low", "medium", "high")},
+        models=("o1*", "o3*", "o4*"),
+        hosts=_OPENAI_HOSTS,
+        quirks=_OPENAI_QUIRKS,
+    ),
+    Row(
+        {**_OPENAI_REASONS, "efforts": ladder("minimal", "low", "medium", "high")},
+        models=("gpt-5*",),
+        hosts=_OPENAI_HOSTS,
+        quirks=_OPENAI_QUIRKS,
+    ),
+    Row({"efforts": ladder("none", "low", "medium", "high")}, ("gpt-5.1*",), _OPENAI_HOSTS, _OPENAI_QUIRKS),
+    Row(
+        {"efforts": ladder("none", "low", "medium", "high", "xhigh")}, ("gpt-5.[2-4]*",), _OPENAI_HOSTS, _OPENAI_QUIRKS
+    ),
+    Row(
+        {**_OPENAI_REASONS, "efforts": ladder("none", "low", "medium", "high", "xhigh", "max")},
+        models=("gpt-5.[5-9]*", "gpt-[6-9]*"),
+        hosts=_OPENAI_HOSTS,
+        quirks=_OPENAI_QUIRKS,
+    ),
+    Row({"sampling": "full", "efforts": NO_EFFORT}, ("gpt-5*-chat*", "gpt-5-search*"), _OPENAI_HOSTS, _OPENAI_QUIRKS),
+    Row(
+        {"efforts": ladder("low", "medium", "high"), "json_schema": "native"},
+        models=("*gpt-oss*",),
+        hosts=("api.groq.com", "api.cerebras.ai"),
+        quirks=("groq", "cerebras"),
+    ),
+    Row({"json_schema": "native"}, ("*kimi-k2*", "*llama-4*"), ("api.groq.com",), ("groq",)),
+    Row(
+        {
+            "efforts": {
+                level: ("none" if level == "none" else "default", level in ("xhigh", "max")) for level in LEVELS
+            },
+            "think_tags": True,
+        },
+        models=("*qwen*",),
+        hosts=("api.groq.com",),
+        quirks=("groq",),
+    ),
+    Row(
+        {"efforts": ladder("none", "high", medium="high")},
+        models=("magistral*", "mistral-small*", "mistral-medium*"),
+        hosts=("api.mistral.ai",),
+        quirks=("mistral",),
+    ),
+)

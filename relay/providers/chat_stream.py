@@ -1,0 +1,438 @@
+"""The chat/completions translator: chunks in, verbs out.
+
+Source: translation.md §3.3, §4.1; decisions 2, 3, 18, 23, 24; design.md §4.12 (an unknown stop reason is no success).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from relay.errors import RelayError
+from relay.providers.base import Done, data_url
+from relay.providers.chat_calls import LEGACY, Calls
+from relay.providers.chat_failures import error_of
+from relay.providers.chat_reasoning import Thinking
+from relay.providers.chat_think import ThinkSplitter
+from relay.responses.emitter import Usage, Voice, usage_of
+from relay.responses.json import loads
+from relay.responses.tools import JSON
+from relay.wire.sse import Decoder
+
+STOP_REASONS: Final[Mapping[str, Done]] = {
+    **dict.fromkeys(
+        ("stop", "eos", "eos_token", "stop_sequence", "COMPLETE", "tool_calls", "function_call"), Done("completed")
+    ),
+    **dict.fromkeys(("length", "max_tokens", "model_length"), Done("incomplete", "max_output_tokens")),
+    **dict.fromkeys(
+        ("content_filter", "sensitive", "refusal", "guardrail_intervened"), Done("incomplete", "content_filter")
+    ),
+}
+"""``finish_reason`` -> how the response ends. Any other one (``error``, ``abort``, an unknown one) is a failure."""
+
+TIERS: Final = {
+    **{name: name for name in ("default", "flex", "priority", "scale", "fast")},
+    "standard": "default",
+    "on_demand": "default",
+    "performance": "priority",
+}
+"""``service_tier`` of an answer -> ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the translator needs to know of its request."""
+
+    model: str = ""
+    reasoning_fields: tuple[str, ...] = ("reasoning_content", "reasoning", "thinking")
+    keep_reasoning: bool = False
+    think_tags: bool = False
+    late_annotations: bool = True
+    logprobs: bool = False
+    limit_tokens: int | None = None
+
+
+class ChatTranslator:
+    """One chat/completions answer, spoken to one voice."""
+
+    __slots__ = (
+        "_annotations",
+        "_begun",
+        "_calls",
+        "_context",
+        "_decoder",
+        "_done",
+        "_finish",
+        "_output_tokens",
+        "_splitter",
+        "_spoke",
+        "_text_open",
+        "_thinking",
+        "_voice",
+        "ended",
+    )
+
+    ready: Final = True
+
+    def __init__(self, voice: Voice, context: Context) -> None:
+        self._voice = voice
+        self._context = context
+        self._decoder = Decoder()
+        self._thinking = Thinking(voice, context.model, keep=context.keep_reasoning)
+        self._calls = Calls(voice, self._thinking)
+        self._splitter = ThinkSplitter() if context.think_tags else None
+        self._annotations: list[JSON] = []
+        self._finish: str | None = None
+        self._output_tokens = 0
+        self._begun = False
+        self._spoke = False
+        self._text_open = False
+        self._done = False
+        self.ended = False
+        voice.late_annotations = context.late_annotations
+
+    # --- input
+
+    def feed(self, data: bytes) -> None:
+        """Bytes of the stream. Raises: RelayError for an error that the upstream reports, or nonsense."""
+        if not self.ended:
+            self._feed(self._decoder.feed(data))
+
+    def _feed(self, events: list[tuple[bytes | None, bytes]]) -> None:
+        for name, payload in events:
+            # hot: bench/test_translators.py; one choice whose delta is a piece of text, and nothing else
+            try:
+                chunk = orjson.loads(payload)
+            except ValueError:
+                if payload.strip() == b"[DONE]":
+                    self._done = self.ended = True
+                    return
+                chunk = _read(name, payload)
+            if name == b"error":
+                raise error_of(chunk)
+            try:
+                (choice,) = chunk["choices"]
+                delta = choice["delta"]
+                text = delta["content"]
+                plain = (
+                    text.__class__ is str
+                    and text
+                    and (len(delta) == 1 or (len(delta) == 2 and "role" in delta))
+                    and choice.get("finish_reason") is None
+                    and not choice.get("index")
+                    and choice.get("logprobs") is None
+                    and chunk.get("usage") is None
+                    and self._splitter is None
+                    and not self._thinking.pending
+                    and "error" not in chunk
+                    and "error" not in choice
+                )
+            except (KeyError, TypeError, ValueError, AttributeError):
+                plain = False
+            if plain:
+                self._text_open = True
+                self._voice.text(text)
+            else:
+                self._on_chunk(chunk)
+
+    def from_body(self, body: JSON) -> None:
+        """A whole answer. Raises: RelayError."""
+        self.ended = True
+        self._on_chunk(body)
+        if not self._said_something:
+            raise RelayError("upstream_bad_response", "The upstream sent an empty response.")
+
+    @property
+    def _said_something(self) -> bool:
+        return self._spoke or self._text_open
+
+    def close(self) -> Done:
+        """The input is over. Raises: RelayError where the upstream did not say so, or said that it failed."""
+        if not self.ended:
+            self._feed(self._decoder.close())
+            if not (self._begun or self._text_open) and self._decoder.stray:
+                self._on_stray(self._decoder.stray)
+        if self._splitter is not None:
+            self._say(self._splitter.close())
+        done = self._ending()
+        self._calls.close()
+        self._thinking.close()
+        if self._text_open:
+            for annotation in self._annotations:
+                self._voice.annotation(annotation)
+        if self._calls.any:
+            self._voice.message_end()
+        return done
+
+    def _ending(self) -> Done:
+        finish = self._finish
+        if finish is not None:
+            done = STOP_REASONS.get(finish)
+            if done is None:
+                raise RelayError("upstream_error", f"The upstream stopped with the reason '{finish[:64]}'.")
+            return done
+        if not self._done:
+            raise RelayError("upstream_ended_early", "The upstream's stream ended before its answer was complete.")
+        if not self._said_something:
+            raise RelayError("upstream_bad_response", "The upstream sent an empty response.")
+        limit = self._context.limit_tokens
+        if limit is not None and self._output_tokens >= limit:
+            return Done("incomplete", "max_output_tokens")
+        return Done("completed")
+
+    def _on_stray(self, stray: bytes) -> None:
+        """No events, but something: a JSON body in place of the stream, or a page."""
+        try:
+            body = loads(stray)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise RelayError("upstream_bad_response", "The upstream's answer is no event stream.")
+        self.from_body(body)
+
+    # --- one chunk
+
+    def _on_chunk(self, chunk: Any) -> None:
+        if chunk.__class__ is not dict:
+            raise RelayError("upstream_bad_response", "The upstream sent an event that is no object.")
+        choices = chunk.get("choices")
+        choice = _first(choices) if choices else None
+        usage = chunk.get("usage") or (choice.get("usage") if choice else None) or _groq_usage(chunk)
+        if usage.__class__ is dict:
+            self._on_usage(usage)
+        if chunk.get("error") or chunk.get("object") == "error":
+            raise error_of(chunk)
+        if choice is not None and (choice.get("error") or choice.get("finish_reason") == "error"):
+            raise error_of(choice.get("error") or {"message": "The upstream's answer ended with an error."})
+        if not chunk:
+            return
+        if not self._begun:
+            self._begun = True
+            self._voice.begin()
+        tier = chunk.get("service_tier")
+        if tier.__class__ is str and tier in TIERS:
+            self._voice.emitter.tier(TIERS[tier])
+        if choice is not None:
+            self._on_choice(choice)
+
+    def _on_choice(self, choice: JSON) -> None:
+        delta = choice.get("delta")
+        if not delta:
+            # a whole message, in a body or in a stream of one chunk
+            delta = choice.get("message") if self.ended or not self._said_something else None
+        if delta.__class__ is dict:
+            self._on_delta(delta, choice.get("logprobs"))
+        finish = choice.get("finish_reason")
+        if finish and isinstance(finish, str):
+            self._finish = finish
+            self._spoke = True
+
+    def _on_delta(self, delta: JSON, logprobs: Any) -> None:
+        # the order of these is the order of one chunk's output, whatever the order of its keys
+        details = delta.get("reasoning_details")
+        if details and details.__class__ is list:
+            self._spoke = True
+            self._thinking.details(details)
+        else:
+            for field in self._context.reasoning_fields:
+                text = delta.get(field)
+                if text and text.__class__ is str:
+                    self._spoke = True
+                    self._thinking.raw(field, text)
+                    break
+        content = delta.get("content")
+        if content:
+            if content.__class__ is str:
+                self._on_text(content, logprobs)
+            elif content.__class__ is list:
+                self._on_parts(content)
+        for field, handler in _REST:
+            value = delta.get(field)
+            if value:
+                handler(self, value)
+
+    def _on_text(self, text: str, logprobs: Any) -> None:
+        if self._splitter is not None:
+            self._say(self._splitter.feed(text))
+            return
+        self._before_text()
+        entries = logprobs.get("content") if logprobs and self._context.logprobs else None
+        if entries:
+            self._voice.logprobs(text, [_logprob(entry) for entry in entries])
+        else:
+            self._voice.text(text)
+
+    def _say(self, pieces: list[tuple[bool, str]]) -> None:
+        for thought, text in pieces:
+            if thought:
+                self._spoke = True
+                self._thinking.raw("think", text)
+            else:
+                self._before_text()
+                self._voice.text(text)
+
+    def _on_parts(self, parts: list[Any]) -> None:
+        for part in parts:
+            if not isinstance(part, dict):
+                continue
+            if part.get("type") == "thinking":
+                thinking = part.get("thinking")
+                text = thinking if isinstance(thinking, str) else _joined(thinking)
+                if text:
+                    self._spoke = True
+                    self._thinking.raw("thinking", text)
+            elif isinstance(part.get("text"), str) and part["text"]:
+                self._before_text()
+                self._voice.text(part["text"])
+
+    def _before_text(self) -> None:
+        self._text_open = True
+        if self._thinking.pending:
+            self._thinking.before_output()
+
+    def _on_refusal(self, refusal: Any) -> None:
+        if isinstance(refusal, str):
+            self._spoke = True
+            if self._thinking.pending:
+                self._thinking.before_output()
+            self._voice.refusal(refusal)
+
+    def _on_tool_calls(self, fragments: Any) -> None:
+        if isinstance(fragments, list):
+            self._spoke = True
+            self._calls.feed(fragments)
+
+    def _on_function_call(self, function: Any) -> None:
+        if isinstance(function, dict):
+            self._spoke = True
+            self._calls.fragment({"function": function}, LEGACY)
+
+    def _on_images(self, images: Any) -> None:
+        for image in images if isinstance(images, list) else []:
+            inner = image.get("image_url") if isinstance(image, dict) else None
+            url = inner.get("url") if isinstance(inner, dict) else inner
+            found = data_url(url) if isinstance(url, str) else None
+            if found is None:
+                self._voice.emitter.warn("output", "an image that the upstream sent as a link was left out")
+                continue
+            self._spoke = True
+            if self._thinking.pending:
+                self._thinking.before_output()
+            item = self._voice.hosted("image_generation_call", {"status": "in_progress", "result": None})
+            self._voice.hosted_end(item, {"status": "completed", "result": found.data})
+
+    def _on_annotations(self, annotations: Any) -> None:
+        for annotation in annotations if isinstance(annotations, list) else []:
+            inner = annotation.get("url_citation") if isinstance(annotation, dict) else None
+            if isinstance(inner, dict) and isinstance(inner.get("url"), str):
+                self._annotations.append(
+                    {
+                        "type": "url_citation",
+                        "url": inner["url"],
+                        "title": str(inner.get("title") or ""),
+                        "start_index": _count(inner.get("start_index")),
+                        "end_index": _count(inner.get("end_index")),
+                    }
+                )
+
+    def _on_audio(self, audio: Any) -> None:
+        self._voice.emitter.warn("output", "audio that the upstream sent was left out")
+
+    def _on_usage(self, usage: JSON) -> None:
+        counted = chat_usage(usage)
+        self._output_tokens = counted["output_tokens"]
+        self._voice.usage(counted)
+
+
+_REST: Final = (
+    ("refusal", ChatTranslator._on_refusal),
+    ("images", ChatTranslator._on_images),
+    ("tool_calls", ChatTranslator._on_tool_calls),
+    ("function_call", ChatTranslator._on_function_call),
+    ("annotations", ChatTranslator._on_annotations),
+    ("audio", ChatTranslator._on_audio),
+)
+
+
+def _read(name: bytes | None, payload: bytes) -> Any:
+    """What orjson refused: lone surrogates (decision 24), an error in plain words, garbage."""
+    try:
+        return loads(payload)
+    except ValueError:
+        if name == b"error":
+            return {"message": payload.decode("utf-8", "replace")}
+        raise RelayError("upstream_bad_response", "The upstream sent an event that is no JSON.") from None
+
+
+def _first(choices: Any) -> JSON | None:
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and not choice.get("index"):
+            return choice
+    return None
+
+
+def _groq_usage(chunk: JSON) -> Any:
+    groq = chunk.get("x_groq")
+    return groq.get("usage") if isinstance(groq, dict) else None
+
+
+def _joined(thinking: Any) -> str:
+    pieces = thinking if isinstance(thinking, list) else []
+    return "".join(str(piece.get("text") or "") for piece in pieces if isinstance(piece, dict))
+
+
+def _logprob(entry: JSON) -> JSON:
+    return {
+        "token": str(entry.get("token", "")),
+        "logprob": entry.get("logprob", 0.0),
+        "bytes": entry.get("bytes") or [],
+        "top_logprobs": [
+            {"token": str(one.get("token", "")), "logprob": one.get("logprob", 0.0), "bytes": one.get("bytes") or []}
+            for one in entry.get("top_logprobs") or []
+        ],
+    }
+
+
+# --- usage
+
+
+def _count(value: Any) -> int:
+    return int(value) if isinstance(value, int | float) and value > 0 else 0
+
+
+def _details(usage: JSON, *names: str) -> JSON:
+    for name in names:
+        if isinstance(usage.get(name), dict):
+            found: JSON = usage[name]
+            return found
+    return {}
+
+
+def chat_usage(usage: JSON) -> Usage:
+    """The usage table of translation.md §3.3: one shape for OpenAI, xAI, DeepSeek, Moonshot and Mistral."""
+    prompt = _details(usage, "prompt_tokens_details", "prompt_token_details")
+    completion = _details(usage, "completion_tokens_details")
+    given, made = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    cached = next(
+        (
+            _count(value)
+            for value in (
+                prompt.get("cached_tokens"),
+                usage.get("prompt_cache_hit_tokens"),
+                usage.get("cached_tokens"),
+                usage.get("num_cached_tokens"),
+            )
+            if value is not None
+        ),
+        0,
+    )
+    reasoning = completion.get("reasoning_tokens")
+    thought = _count(usage.get("reasoning_tokens") if reasoning is None else reasoning)
+    if thought and given + made + thought == _count(usage.get("total_tokens")):
+        made += thought  # xAI: what was thought is not in completion_tokens
+    if cached > given:
+        given += cached  # xAI: what was cached is not in prompt_tokens
+    return usage_of(given, made, cached=cached, cache_write=_count(prompt.get("cache_write_tokens")), reasoning=thought)
