@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
@@ -11,6 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,11 +28,14 @@ from relay.config import ServerSettings, Settings, UpstreamSettings
 
 RELAY = [sys.executable, "-W", "error", "-m", "relay"]
 CANARY = "sk-canary-93b1"
+DATA = tempfile.TemporaryDirectory(prefix="relay-test-")
+atexit.register(DATA.cleanup)
 DEMO = UpstreamSettings("demo", "chat", "http://127.0.0.1:1/v1")
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Ours without keys of whoever runs the tests."""
+    """Ours without keys and data of whoever runs the tests."""
+    more.setdefault("XDG_DATA_HOME", DATA.name)
     kept = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
     return kept | more
 
@@ -181,7 +187,7 @@ def test_the_greeting_is_short_and_its_command_whole() -> None:
     assert "demo model" in text
     *head, body = command_of(text)
     assert head == ["curl", "-N", "http://127.0.0.1:8000/v1/responses", "-H", "content-type: application/json", "-d"]
-    assert orjson.loads(body) == {"model": "demo", "input": "Hello!", "stream": True}
+    assert orjson.loads(body) == {"model": "demo", "input": "Say this again, word by word.", "stream": True}
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ relay {version} listens on {address}.
 Nothing is configured and the environment holds no API key, so a built-in demo model answers. Try it:
 
   {curl} -H 'content-type: application/json' \\
-    -d '{{"model": "demo", "input": "Hello!", "stream": true}}'
+    -d '{{"model": "demo", "input": "Say this again, word by word.", "stream": true}}'
 
 For a real model set OPENAI_API_KEY, or name a server: relay serve --upstream chat=http://127.0.0.1:8001/v1
 Ctrl-C stops it.
