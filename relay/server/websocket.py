@@ -455,9 +455,11 @@ class WebSocket(asyncio.Protocol):
                 self._cancel_at = due = inf
                 self._task.cancel()
         if now >= self._abort_at:
-            self._abort_at = inf
-            self._transport.abort()
-            return
+            if self._cancel_at < inf or self._check_stall(now) != now:
+                self._abort_at = inf
+                self._transport.abort()
+                return
+            self._abort_at = now + self._context.limits.close_s  # it still takes what was written before our Close
         due = min(due, self._abort_at)
         if self.phase == OPEN and self._end is None:
             due = min(due, self._check_client(now))
