@@ -172,3 +172,30 @@ class SocketMessages:
 
     async def heartbeat(self) -> None:
         """The server pings the socket itself (decision 4)."""
+
+
+class Silent:
+    """No client: what a turn of the relay's own came to."""
+
+    __slots__ = ("begun", "refused", "response", "sink", "streams")
+
+    def __init__(self) -> None:
+        self.sink = NullSink()
+        self.begun = False
+        self.streams = False
+        self.refused: RelayError | None = None
+        self.response: dict[str, Any] = {}
+
+    async def flush(self) -> None:
+        """Nothing."""
+
+    async def finish(self, response: dict[str, Any]) -> None:
+        """Keep the response."""
+        self.response = response
+
+    async def refuse(self, error: RelayError) -> None:
+        """Keep the error."""
+        self.refused = error
+
+    async def heartbeat(self) -> None:
+        """Nothing."""

@@ -1,42 +1,81 @@
-"""Compaction items that the relay makes: a summary of a window, readable by every replica.
+"""Compaction: a long window folded into a summary that the model itself writes, in an item every replica can read.
 
-Source: responses-api.md §1.8, §5.11; decision 22 (envelope). The summary goes back to the model as a user message.
+Source: responses-api.md §1.8, §5.11; decision 22 (envelope). What stands before the last compaction item is what it
+sums up: of that only the messages of users, systems and developers are said again.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from relay.errors import RelayError
 from relay.responses.envelope import seal, unseal
+from relay.responses.items import ROLES
 from relay.responses.tools import JSON
 
 FAMILY: Final = "compaction"
-_LEAD: Final = "Summary of the conversation so far:\n\n"
+
+PROMPT: Final = (
+    "The conversation above is about to be replaced by a summary that you write now. Write it for yourself: you will "
+    "continue the work from the user's messages and this summary alone. Keep every fact, decision, name, path, number, "
+    "open question, result of a tool and next step that the work still needs; leave out what is finished and no longer "
+    "matters. Do not call tools, do not answer the user. Write only the summary."
+)
+_LEAD: Final = "Summary of the conversation so far, written by the assistant:\n\n"
+_KEPT_ROLES: Final = ROLES - {"assistant"}
 
 
-def compaction_item(identifier: str, model: str, summary: str) -> JSON:
-    """A ``compaction`` item that holds ``summary``."""
-    sealed = seal(FAMILY, model, [orjson.dumps(summary).decode()])
-    return {"id": identifier, "type": "compaction", "encrypted_content": sealed}
+def compaction_fields(model: str, summary: str) -> JSON:
+    """The members of a ``compaction`` item that holds ``summary``."""
+    return {"type": "compaction", "encrypted_content": seal(FAMILY, model, [orjson.dumps(summary).decode()])}
+
+
+def kept_messages(items: list[JSON]) -> list[JSON]:
+    """The messages that survive a compaction: all but the assistant's."""
+    return [item for item in items if item["type"] == "message" and item["role"] in _KEPT_ROLES]
+
+
+def prompt_item() -> JSON:
+    """The message that asks for the summary."""
+    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": PROMPT}]}
 
 
 def expand_compactions(items: list[JSON]) -> list[JSON]:
-    """Items with our compactions as user messages. Raises: RelayError for one that the relay cannot read."""
-    if not any(item["type"] == "compaction" for item in items):
+    """Items with our compactions as user messages, and without what the last one sums up.
+
+    Raises: RelayError ``invalid_value`` for one that the relay cannot read.
+    """
+    last = max((index for index, item in enumerate(items) if item["type"] == "compaction"), default=None)
+    if last is None:
         return items
-    expanded: list[JSON] = []
-    for index, item in enumerate(items):
-        if item["type"] != "compaction":
-            expanded.append(item)
-            continue
-        envelope = unseal(item.get("encrypted_content"))
-        if envelope is None or envelope.family != FAMILY:
-            path = f"input[{index}].encrypted_content"
-            raise RelayError("invalid_value", f"{path} is no compaction that this relay made.", param=path)
-        summary = orjson.loads(envelope.blocks[0])
-        part = {"type": "input_text", "text": _LEAD + summary}
-        expanded.append({"type": "message", "role": "user", "content": [part]})
-    return expanded
+    return [*kept_messages(items[:last]), _expanded(items[last], last), *items[last + 1 :]]
+
+
+def _expanded(item: JSON, index: int) -> JSON:
+    envelope = unseal(item.get("encrypted_content"))
+    if envelope is None or envelope.family != FAMILY or len(envelope.blocks) != 1:
+        path = f"input[{index}].encrypted_content"
+        raise RelayError("invalid_value", f"{path} is no compaction that this relay made.", param=path)
+    part = {"type": "input_text", "text": _LEAD + str(orjson.loads(envelope.blocks[0]))}
+    return {"type": "message", "role": "user", "content": [part]}
+
+
+def threshold(management: Any) -> int | None:
+    """Tokens above which ``context_management`` asks for compaction; None where it does not ask."""
+    for entry in management if isinstance(management, list) else []:
+        if isinstance(entry, dict) and entry.get("type") == "compaction":
+            value = entry.get("compact_threshold")
+            if value is None:
+                return None
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                path = "context_management[0].compact_threshold"
+                raise RelayError("invalid_type", f"{path} must be a positive integer.", param=path)
+            return value
+    return None
+
+
+def estimated_tokens(value: Any) -> int:
+    """Tokens of a JSON value, guessed from its length: four bytes each, media left out."""
+    return len(orjson.dumps(value, default=str)) // 4

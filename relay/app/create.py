@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from relay.app.attachments import EventStream, JSONBody
+from relay.app.compaction import compaction_fields, estimated_tokens, kept_messages
 from relay.app.exchange import Exchange
-from relay.app.keeping import keeper
+from relay.app.guard import Caller
+from relay.app.keeping import keeper, with_ids
 from relay.app.prepare import Prepared, prepare
 from relay.app.replies import Header
-from relay.app.services import Services
-from relay.app.turn import Turn
-from relay.responses.emitter import Emitter
+from relay.app.services import Services, Upstream
+from relay.app.turn import BODY_LIMIT_BYTES, Turn, summarise
+from relay.errors import RelayError
+from relay.providers.base import UpstreamRequest
+from relay.providers.failures import for_client_key
+from relay.responses.emitter import Emitter, usage_of
+from relay.responses.json import loads
 from relay.responses.response import template
 from relay.responses.sinks import Sink
 from relay.responses.tools import CALL_TYPES, call_id_of
@@ -44,10 +52,71 @@ async def create(exchange: Exchange) -> None:
 
 
 async def input_tokens(exchange: Exchange) -> None:
-    """Count the tokens of an input."""
-    raise NotImplementedError
+    """Count the tokens of an input: by the upstream where it can, else a guess that says so (``x_relay_warnings``)."""
+    prepared = await _prepare_input(exchange)
+    plan = prepared.plan
+    counter = plan.upstream.provider.count(plan.spoken, plan.target, plan.media)
+    answer: dict[str, Any] = {"object": "response.input_tokens"}
+    tokens = None
+    if counter is not None:
+        status, content = await call_json(plan.upstream, plan.caller, counter.request)
+        tokens = counter.tokens(content) if status == 200 and isinstance(content, dict) else None
+    if tokens is None:
+        params = plan.spoken.params
+        tokens = estimated_tokens([plan.spoken.items, params.get("instructions"), params.get("tools")])
+        answer["x_relay_warnings"] = [{"param": "input_tokens", "reason": "estimated from the length of the input"}]
+    await exchange.json(200, {**answer, "input_tokens": tokens})
 
 
 async def compact(exchange: Exchange) -> None:
-    """Compact a window."""
-    raise NotImplementedError
+    """Compact a window: by the upstream where it can, else by a summary that the model writes."""
+    services = exchange.services
+    prepared = await _prepare_input(exchange)
+    plan = prepared.plan
+    if plan.target.holds_state:
+        body = {**plan.spoken.body, "model": plan.target.model}
+        request = UpstreamRequest("/responses/compact", orjson.dumps(body), stream=False)
+        status, content = await call_json(plan.upstream, plan.caller, request)
+        await exchange.json(status, content)
+        return
+    summary, usage = await summarise(services, plan)
+    fields = compaction_fields(plan.target.model, summary)
+    output = with_ids([*kept_messages(prepared.window or []), fields], services.new_id)
+    compaction = {
+        "id": services.new_id("resp"),
+        "object": "response.compaction",
+        "created_at": services.now(),
+        "output": output,
+        "usage": usage or usage_of(0, 0),
+    }
+    await exchange.json(200, compaction)
+
+
+async def _prepare_input(exchange: Exchange) -> Prepared:
+    """A plan over an input that is not answered: nothing is streamed, kept or generated."""
+    body = await exchange.body()
+    if isinstance(body, dict):
+        ignored = ("stream", "store", "background", "n", "context_management")
+        body = {name: value for name, value in body.items() if name not in ignored}
+        body["store"] = False
+    return await prepare(exchange.services, body, exchange.caller, trace=exchange.trace())
+
+
+async def call_json(upstream: Upstream, caller: Caller, request: UpstreamRequest) -> tuple[int, Any]:
+    """One JSON call beside the turns. Raises: RelayError as the provider reads it."""
+    keyed, client_key = upstream.headers(caller.key)
+    headers = [("content-type", "application/json"), ("accept", "application/json"), *request.headers, *keyed]
+    path = upstream.base_path + request.path
+    answer = await upstream.client.request(upstream.origin, "POST", path, headers, request.body, upstream.timeouts)
+    try:
+        body = await answer.body(BODY_LIMIT_BYTES)
+    finally:
+        answer.close()
+    if answer.status != 200:
+        pairs = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
+        error = upstream.provider.error(answer.status, pairs, body)
+        raise for_client_key(error) if client_key else error
+    try:
+        return answer.status, loads(body)
+    except ValueError:
+        raise RelayError("upstream_bad_response", "The upstream did not answer with JSON.") from None

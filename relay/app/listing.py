@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from relay.config import UpstreamSettings
+from relay.app.services import Upstream, make_upstreams
+from relay.config import Settings, UpstreamSettings
 from relay.errors import RelayError
-from relay.upstream import Answer, Client, Timeouts, parse_base_url
+from relay.upstream import Timeouts, parse_base_url
 
 _LIMIT_BYTES: Final = 16 << 20  # OpenRouter's list, the longest known, has about one
 _LIMIT_S: Final = 15.0
+_LIMIT: Final = 10_000  # models
 _PATHS: Final = {
     "chat": ("", "/models"),
     "responses": ("", "/models"),
@@ -63,66 +64,47 @@ def unsupported(upstream: UpstreamSettings) -> str | None:
     return None
 
 
-def credentials(upstream: UpstreamSettings, bearer: str | None = None) -> tuple[tuple[str, str], ...]:
-    """The configured headers and the one with the key: the upstream's own, else ``bearer``, else none (decision 28).
-
-    Whoever calls passes the client's bearer only where there are no ``[keys]``.
-    """
-    key = upstream.api_key or bearer
-    if not key:
-        return upstream.headers
-    value = f"Bearer {key}" if upstream.auth_header == "authorization" else str(key)
-    return (*upstream.headers, (upstream.auth_header, value))
-
-
-async def model_ids(client: Client, upstream: UpstreamSettings, bearer: str | None = None) -> tuple[str, ...]:
+async def model_ids(upstream: Upstream, client_key: str | None = None) -> tuple[str, ...]:
     """The ids that the upstream lists, in its order. Raises: RelayError, in words fit for a terminal."""
-    origin, base_path = parse_base_url(upstream.base_url, upstream.ca_file)
-    version, path = _PATHS[upstream.dialect]
+    settings, base_path = upstream.settings, upstream.base_path
+    version, path = _PATHS[settings.dialect]
     if re.search(r"/v\d[a-z0-9]*$", base_path):
         version = ""  # an address that already ends in a version keeps it
-    headers = (*_HEADERS.get(upstream.dialect, ()), *credentials(upstream, bearer))
-    timeouts = Timeouts(upstream.connect_timeout_s, _LIMIT_S, _LIMIT_S)
+    given, _ = upstream.headers(client_key)
+    headers = (*_HEADERS.get(settings.dialect, ()), *given)
+    timeouts = Timeouts(settings.connect_timeout_s, _LIMIT_S, _LIMIT_S)
+    target = base_path + version + path
     try:
         async with asyncio.timeout(_LIMIT_S):
-            answer = await client.request(origin, "GET", base_path + version + path, headers, b"", timeouts)
+            answer = await upstream.client.request(upstream.origin, "GET", target, headers, b"", timeouts)
             try:
-                body = await _body(answer)
+                body = await answer.body(_LIMIT_BYTES)
             finally:
                 answer.close()
     except TimeoutError:
         raise RelayError("upstream_timeout", f"It did not list its models within {_LIMIT_S:g} s.") from None
     if answer.status != 200:
-        raise _refused(answer.status, base_path + version + path, has_key=len(headers) > len(upstream.headers))
+        raise _refused(answer.status, target, has_key=bool(settings.api_key or client_key))
     return _ids(body)
 
 
-async def probe(upstreams: Sequence[UpstreamSettings]) -> list[tuple[str, ...] | RelayError]:
+async def probe(settings: Settings) -> list[tuple[str, ...] | RelayError]:
     """For each upstream what it lists, or why it does not; all are asked at once."""
-    client = Client()
+    upstreams = make_upstreams(settings).values()
     try:
-        return await asyncio.gather(*(_probe(client, one) for one in upstreams))
+        return await asyncio.gather(*(_probe(one) for one in upstreams))
     finally:
-        await client.aclose()
+        for one in upstreams:
+            await one.client.aclose()
 
 
-async def _probe(client: Client, upstream: UpstreamSettings) -> tuple[str, ...] | RelayError:
-    if problem := unsupported(upstream):
+async def _probe(upstream: Upstream) -> tuple[str, ...] | RelayError:
+    if problem := unsupported(upstream.settings):
         return RelayError("upstream_misconfigured", f"{problem[0].upper()}{problem[1:]}.")
     try:
-        return await model_ids(client, upstream)
+        return await model_ids(upstream)
     except RelayError as error:
         return error
-
-
-async def _body(answer: Answer) -> bytes:
-    pieces, size = [], 0
-    while piece := await answer.read():
-        pieces.append(piece)
-        size += len(piece)
-        if size > _LIMIT_BYTES:
-            raise RelayError("upstream_bad_response", f"Its list of models is longer than {_LIMIT_BYTES >> 20} MiB.")
-    return b"".join(pieces)
 
 
 def _refused(status: int, path: str, has_key: bool) -> RelayError:
@@ -149,4 +131,4 @@ def _ids(body: bytes) -> tuple[str, ...]:
     if not isinstance(rows, list):
         raise RelayError("upstream_bad_response", "Its list of models has a form that is not known; check dialect.")
     named = (row.get("id") or row.get("name") for row in rows if isinstance(row, dict))
-    return tuple(name.removeprefix("models/") for name in named if isinstance(name, str))
+    return tuple(name.removeprefix("models/") for name in named if isinstance(name, str))[:_LIMIT]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from relay.app.compaction import expand_compactions
+from relay.app.compaction import estimated_tokens, expand_compactions, threshold
 from relay.app.guard import Caller
 from relay.app.media import fetch_media
 from relay.app.services import Services, Upstream
@@ -89,9 +89,11 @@ async def prepare(
     own = resolved.own if resolved.own is not None else own
     if not passes and not (keeps and _refers(request.items)):
         check_pairing(request.items)
-    window = None if passes else request.items
+    window = None if passes else [item for item in request.items if item["type"] != "compaction_trigger"]
+    compact = None
     if not target.holds_state:
         check_file_ids(request.items)
+        compact, request = _compaction(request)
         request = request.with_items(expand_compactions(_current_turn(request)))
         request = _configured(request)
         items = services.reasoning.restore(caller.owner, target.upstream, target.model, request.items)
@@ -101,7 +103,8 @@ async def prepare(
     media = await fetch_media(services, upstream, request, target)
     spoken = request.with_params(previous_response_id=None) if resolved.known else request
     call = upstream.provider.build(spoken, target, media, frozenset())
-    plan = Plan(request, spoken, caller, upstream, target, media, (call,) * request.n, transport, trace)
+    plan = Plan(request, spoken, caller, upstream, target, media, (call,) * request.n, transport, trace, compact)
+    own = [item for item in own if item["type"] != "compaction_trigger"]
     return Prepared(plan, own, window, resolved.parent, keeps)
 
 
@@ -218,6 +221,22 @@ async def _dereferenced(
 
 def _refers(items: list[JSON]) -> bool:
     return any(item["type"] == "item_reference" for item in items)
+
+
+def _compaction(request: Request) -> tuple[str | None, Request]:
+    """Whether the window is to be compacted (``only``, ``first``), and the request without the trigger."""
+    items = request.items
+    triggers = [index for index, item in enumerate(items) if item["type"] == "compaction_trigger"]
+    limit = threshold(request.params.get("context_management"))
+    request = request.with_params(context_management=None)
+    if triggers:
+        if triggers != [len(items) - 1]:
+            message = "A compaction_trigger must be the last item of the input."
+            raise RelayError("invalid_value", message, param=f"input[{triggers[0]}]")
+        return "only", request.with_items(items[:-1])
+    if limit is not None and estimated_tokens(items) > limit:
+        return "first", request
+    return None, request
 
 
 # --- parameters that live in items, items that live in parameters

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from relay.app.attachments import Attachment
+from relay.app.attachments import Attachment, Silent
+from relay.app.compaction import compaction_fields, expand_compactions, prompt_item
 from relay.app.guard import Caller
 from relay.app.replies import Header, encoded
 from relay.app.services import Services, Upstream, access_log, log
+from relay.app.truncation import without_oldest_turns
 from relay.errors import RelayError
 from relay.providers.base import Continue, Done, Media, Target, Translator, UpstreamRequest
 from relay.providers.failures import for_client_key
 from relay.responses.emitter import Emitter, Voice
 from relay.responses.json import loads
 from relay.responses.request import Request
+from relay.responses.response import template
+from relay.responses.tools import ToolSet
 from relay.upstream import Answer
 
 BODY_LIMIT_BYTES: Final = 32 * 1024 * 1024
@@ -77,6 +81,8 @@ class Plan:
     transport: str = "http"
     trace: tuple[tuple[str, str], ...] = ()
     """Trace headers that pass through to the upstream (decision 43)."""
+    compact: str | None = None
+    """``only``: the answer is a compaction; ``first``: one comes before the answer (responses-api.md §5.11)."""
 
 
 class Turn:
@@ -190,7 +196,7 @@ class Turn:
 
     async def _run(self) -> str:
         try:
-            done = await self._speak()
+            done = await self._compacted() if self.plan.compact is not None else await self._speak()
             response = self._conclude(done)
         except RelayError as error:
             return await self._fail(error)
@@ -231,6 +237,25 @@ class Turn:
         await self.attachment.finish(response)
         return f"failed:{response['error']['code']}"
 
+    async def _compacted(self) -> Done:
+        """Fold the window into a compaction item; then, unless that was all, answer over what is left."""
+        plan = self.plan
+        voice = self.emitter.voice({})
+        item = voice.hosted("compaction", {"encrypted_content": ""}, step="compacting")
+        await self._flush()
+        summary, usage = await summarise(self.services, plan)
+        fields = compaction_fields(plan.target.model, summary)
+        voice.hosted_end(item, {"encrypted_content": fields["encrypted_content"]}, step=None)
+        if usage is not None:
+            voice.usage(usage)
+        if plan.compact == "only":
+            return Done("completed")
+        items = expand_compactions([*plan.spoken.items, fields])
+        spoken = plan.spoken.with_items(items)
+        call = plan.upstream.provider.build(spoken, plan.target, plan.media, frozenset())
+        self.plan = replace(plan, spoken=spoken, calls=(call,) * len(plan.calls))
+        return await self._speak()
+
     async def _speak(self) -> Done:
         calls = self.plan.calls
         voices = [self.emitter.voice(call.tools) for call in calls]
@@ -250,17 +275,25 @@ class Turn:
 
     async def _answer(self, voice: Voice, call: UpstreamRequest) -> Done:
         """One voice: its hops and its repairs (decision 19)."""
+        plan = self.plan
+        spoken = plan.spoken
         repairs: frozenset[str] = frozenset()
         hops = 1
         while True:
             try:
                 outcome = await self._call(voice, call)
             except RelayError as error:
-                if error.repair is None or error.repair in repairs or self.emitter.started:
+                if self.emitter.started or hops >= HOPS_LIMIT:
                     raise
-                repairs |= {error.repair}
-                plan = self.plan
-                call = plan.upstream.provider.build(plan.spoken, plan.target, plan.media, repairs)
+                shorter = self._shortened(spoken, error)
+                if shorter is not None:
+                    spoken = shorter
+                    hops += 1
+                elif error.repair is None or error.repair in repairs:
+                    raise
+                else:
+                    repairs |= {error.repair}
+                call = plan.upstream.provider.build(spoken, plan.target, plan.media, repairs)
                 for warning in call.warnings:
                     self.emitter.warn(*warning)
                 continue
@@ -271,6 +304,16 @@ class Turn:
                 return Done("incomplete", "max_output_tokens")
             voice.next_hop()
             call = outcome.request
+
+    def _shortened(self, spoken: Request, error: RelayError) -> Request | None:
+        """The request without its oldest turns, where the client asked for that and the upstream needs it."""
+        if error.kind != "context_length_exceeded" or spoken.params.get("truncation") != "auto":
+            return None
+        items = without_oldest_turns(spoken.items)
+        if items is None:
+            return None
+        self.emitter.warn("truncation", f"{len(spoken.items) - len(items)} oldest items were left out")
+        return spoken.with_items(items)
 
     async def _call(self, voice: Voice, call: UpstreamRequest) -> Done | Continue:
         """One upstream call, to its end."""
@@ -372,6 +415,27 @@ class Turn:
             self._loop.time() - self._started_at,
             usage,
         )
+
+
+async def summarise(services: Services, plan: Plan) -> tuple[str, dict[str, Any] | None]:
+    """The model's own summary of a plan's window, and what it cost. Raises: RelayError."""
+    spoken = plan.spoken
+    kept = {name: value for name, value in spoken.params.items() if name in ("instructions", "service_tier", "user")}
+    items = [*spoken.items, prompt_item()]
+    asked = replace(spoken, params=kept, items=items, tools=ToolSet(), body={})
+    call = plan.upstream.provider.build(asked, plan.target, plan.media, frozenset())
+    attachment = Silent()
+    response = template(asked, services.new_id("resp"), services.now())
+    emitter = Emitter(response, attachment.sink, services.new_id, services.now)
+    inner = replace(plan, request=asked, spoken=asked, calls=(call,), transport="compact", compact=None)
+    await Turn(services, inner, emitter, attachment).run()
+    if attachment.refused is not None:
+        raise attachment.refused
+    parts = [part for item in attachment.response["output"] for part in item.get("content") or []]
+    summary = "".join(part.get("text", "") for part in parts if part.get("type") == "output_text")
+    if not summary.strip():
+        raise RelayError("upstream_bad_response", "The model wrote no summary.")
+    return summary, attachment.response.get("usage")
 
 
 def _warnings_header(warnings: list[tuple[str, str]]) -> str:

@@ -61,6 +61,13 @@ class UpstreamRequest:
     context: Any = None
 
 
+class Count(NamedTuple):
+    """A call that counts the tokens of a request, and how to read its answer (None where it cannot be read)."""
+
+    request: UpstreamRequest
+    tokens: Callable[[JSON], int | None]
+
+
 class Done(NamedTuple):
     """The upstream said that it is finished: ``completed``, or ``incomplete`` for ``reason``.
 
@@ -125,6 +132,10 @@ class Provider(Protocol):
         self, request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]
     ) -> UpstreamRequest:
         """The upstream call for ``request``. Raises: RelayError naming the parameter that cannot be said."""
+        ...
+
+    def count(self, request: Request, target: Target, media: Mapping[str, Media]) -> Count | None:
+        """The call that counts the tokens of ``request``; None where the upstream has none."""
         ...
 
     def translator(self, upstream_request: UpstreamRequest, voice: Voice) -> Translator:
