@@ -14,17 +14,12 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from relay.state.locks import alone
 from relay.state.store import LIMIT_S, StoreUnusable
-
-if sys.platform != "win32":
-    import fcntl
 
 LOG: Final = logging.getLogger("relay.state")
 APPLICATION_ID: Final = 0x72656C79  # "rely"
@@ -101,7 +96,7 @@ def open_writer(path: Path, steps: tuple[str, ...] = STEPS) -> sqlite3.Connectio
     Raises: ``StoreUnusable``; ``sqlite3.Error`` and ``OSError`` where the file cannot be opened or written.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _alone(path):
+    with alone(beside(path, ".opening"), LIMIT_S):
         try:
             return _open_checked(path, steps)
         except sqlite3.DatabaseError as error:
@@ -123,7 +118,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
 def mark_damaged(path: Path) -> None:
     """Leave word for the next opening, which may find nothing wrong where it looks."""
     try:
-        _beside(path, ".damaged").touch(mode=0o600)
+        beside(path, ".damaged").touch(mode=0o600)
     except OSError as error:
         LOG.error("cannot mark %s as damaged: %s", path, error)
 
@@ -136,59 +131,57 @@ def set_aside(path: Path, reason: str) -> None:
         count += 1
         name = f"{path.name}.damaged-{stamp}-{count}"
     for suffix in ("-wal", "-shm", ""):
-        file = _beside(path, suffix)
+        file = beside(path, suffix)
         if file.exists():
             file.rename(path.with_name(name + suffix))
-    _beside(path, ".damaged").unlink(missing_ok=True)
+    beside(path, ".damaged").unlink(missing_ok=True)
     LOG.error("the response store %s is damaged (%s): it is now %s and a new one starts", path, reason, name)
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def beside(path: Path, suffix: str) -> Path:
+    """The name of a file that belongs to the database."""
     return path.with_name(path.name + suffix)
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock file: two workers must not both set one file aside. Raises: ``TimeoutError`` after 5 s."""
-    descriptor = os.open(_beside(path, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if sys.platform != "win32":
-            deadline = time.monotonic() + LIMIT_S
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise TimeoutError(f"another process has been opening {path} for {LIMIT_S:g} s") from None
-                time.sleep(0.005)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _open_checked(path: Path, steps: tuple[str, ...]) -> sqlite3.Connection:
-    if path.exists() and _beside(path, ".damaged").exists():
+    if path.exists() and beside(path, ".damaged").exists():
         set_aside(path, "damage was found while it was in use")
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    if not path.exists():
+        # Only a new file: closing any descriptor of a database drops the locks that this process has on it (POSIX).
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, timeout=LIMIT_S, isolation_level=None, check_same_thread=False)
     try:
+        _refuse_foreign(connection, path, steps)
         _prepare(connection)
         _upgrade(connection, path, steps)
         if path.stat().st_size <= CHECK_LIMIT_BYTES:
             _check(connection)
+        connection.execute("PRAGMA busy_timeout = 0")  # from here begin() waits; chores are tried again later
     except BaseException:
         connection.close()
         raise
     return connection
 
 
+def _refuse_foreign(connection: sqlite3.Connection, path: Path, steps: tuple[str, ...]) -> None:
+    """Before anything is changed."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and application != APPLICATION_ID:
+        raise StoreUnusable(f"{path} is a database of another program: give [store] path another name")
+    if version > len(steps):
+        raise StoreUnusable(
+            f"{path} has schema version {version}, this relay knows {len(steps)}: "
+            "run the newer relay, or give [store] path another name"
+        )
+
+
 def _prepare(connection: sqlite3.Connection) -> None:
-    # busy_timeout stays 0: begin() waits; all others are asked again later.
     if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only a file without tables takes this
     deadline = time.monotonic() + LIMIT_S
-    while True:  # changing the journal mode waits for nobody; a worker that recovers the log may be there
+    while True:  # a change of the journal mode does not always wait
         try:
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
             break
@@ -203,33 +196,24 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _upgrade(connection: sqlite3.Connection, path: Path, steps: tuple[str, ...]) -> None:
+    """Take the steps that are missing, all or none."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == len(steps):
+        return
     begin(connection)
     try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        if tables and application != APPLICATION_ID:
-            raise StoreUnusable(f"{path} is a database of another program: give [store] path another name")
-        if version > len(steps):
-            raise StoreUnusable(
-                f"{path} has schema version {version}, this relay knows {len(steps)}: "
-                "run the newer relay, or give [store] path another name"
-            )
         for step in steps[version:]:
             for statement in filter(str.strip, step.split(";")):
                 connection.execute(statement)
-        if version < len(steps):
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {len(steps)}")
-            connection.execute("COMMIT")
-            if version:
-                LOG.info("the response store %s was upgraded from schema version %d to %d", path, version, len(steps))
-        else:
-            connection.execute("ROLLBACK")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(steps)}")
+        connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    if version:
+        LOG.info("the response store %s was upgraded from schema version %d to %d", path, version, len(steps))
 
 
 def _check(connection: sqlite3.Connection) -> None:

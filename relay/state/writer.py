@@ -13,12 +13,14 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from relay.state import rows, schema
+from relay.state.locks import WriteQueue
 from relay.state.rows import Bounds
 from relay.state.store import LIMIT_S, StoreError
 
@@ -33,6 +35,7 @@ WAL_LIMIT_PAGES: Final = 16_384  # 64 MiB: then a checkpoint makes the other wri
 EXPIRY_PERIOD_S: Final = 60.0
 BACKLOG_PAUSE_S: Final = 0.02  # between two steps of a sweep that has more to do, when nothing is queued
 TRUNCATE_PAUSE_S: Final = 0.25  # between two tries to empty the log, when nothing is queued
+READER_WAIT_MS: Final = 20  # for readers to finish before the log is cut; writers wait that long too
 ERASE_STEPS: Final = 4  # batches of garbage that a deletion waits for
 ROW_COST_BYTES: Final = 24_576  # pages that a small commit touches, about
 
@@ -83,6 +86,7 @@ class Writer:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._queued_bytes = 0
         self._lock = threading.Lock()  # over _queued_bytes, which two threads change
+        self._write_queue = WriteQueue(schema.beside(path, ".writing"))
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._written_bytes = 0
@@ -141,14 +145,16 @@ class Writer:
             self._queue.put(None)
 
     async def join(self) -> None:
-        """Wait until what was queued is done and the file is closed."""
-        await asyncio.to_thread(self._thread.join)
+        """Wait until what was queued is done and the file is closed, or for ``LIMIT_S``."""
+        await asyncio.to_thread(self._thread.join, LIMIT_S)
+        if self._thread.is_alive():
+            LOG.warning("the response store %s was left without closing it: its writer is stuck", self._path)
 
     def _on_limit(self, job: Job) -> None:
         if job.future is not None and not job.future.done():
             job.withdrawn = True
             error = StoreError("The response store is too slow.", detail=f"no commit within {LIMIT_S:g} s")
-            self.fault = self.fault or error
+            self._blame(error)
             job.future.set_exception(error)
 
     def _on_outcome(self, job: Job) -> None:
@@ -175,11 +181,11 @@ class Writer:
             try:
                 self._chores(len(group))
             except (sqlite3.Error, OSError) as error:
-                self._on_error(error)
+                if not (isinstance(error, sqlite3.Error) and schema.is_busy(error)):  # else after the next group
+                    self._on_error(error)
                 self._backlog = self._truncate = False
             except Exception:  # the outermost boundary of this thread, which must not end
                 LOG.exception("tidying the response store failed")
-                self._roll_back(self._connection)
                 self._backlog = self._truncate = False
             if last:
                 self._close()
@@ -208,22 +214,21 @@ class Writer:
         return group, last
 
     def _commit(self, group: list[Job]) -> None:
-        connection: sqlite3.Connection | None = None
         try:
             connection = self._open()
-            schema.begin(connection)
-            for job in group:
-                if not job.withdrawn:
-                    self._do(connection, job)
-            connection.execute("COMMIT")
+            with self._transaction(connection):
+                for job in group:
+                    if not job.withdrawn:
+                        self._do(connection, job)
         except (sqlite3.Error, OSError) as error:
-            self._roll_back(connection)
             failure = self._on_error(error)
             for job in group:
                 job.outcome = failure
             self._answer(group)
             return
-        self.fault = None
+        if self.fault is not None:
+            LOG.warning("the response store %s is good again", self._path)
+            self.fault = None
         self.groups += 1
         self.jobs += len(group)
         self._written_bytes += sum(job.size_bytes + ROW_COST_BYTES for job in group)
@@ -268,15 +273,10 @@ class Writer:
             self._backlog = self._truncate = False
             return
         if self._sweep_due(connection):
-            schema.begin(connection)
-            try:
+            with self._transaction(connection):
                 self._backlog = rows.sweep(connection, self._bounds, self._now(), max(rows.BATCH, 2 * group_size)) > 0
-                connection.execute("COMMIT")
-            except sqlite3.Error:
-                self._roll_back(connection)
-                raise
-            self._written_bytes += 64 * ROW_COST_BYTES
-            self._shrink(connection)
+            self._written_bytes += rows.BATCH * ROW_COST_BYTES
+        self._shrink(connection)
         if self._truncate and not self._backlog and self._queue.empty():
             self._erase(connection)
         elif self._written_bytes >= CHECKPOINT_BYTES:
@@ -300,34 +300,40 @@ class Writer:
             for _ in range(ERASE_STEPS):
                 if not rows.has_garbage(connection):
                     break
-                schema.begin(connection)
-                rows.collect(connection)
-                connection.execute("COMMIT")
+                with self._transaction(connection):
+                    rows.collect(connection)
             else:
                 self._backlog = True
-            busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            self._truncate = not self._empty_log(connection)
         except sqlite3.Error as error:
-            self._roll_back(connection)
             if not schema.is_busy(error):
                 self._on_error(error)
-            return
-        self._truncate = bool(busy)
-        self._written_bytes = 0 if not busy else self._written_bytes
+
+    def _empty_log(self, connection: sqlite3.Connection) -> bool:
+        """Copy all of the log into the database and cut it, with no writer beside; false if a reader is in the way."""
+        with self._write_queue.turn():
+            connection.execute(f"PRAGMA busy_timeout = {READER_WAIT_MS}")
+            try:
+                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                connection.execute("PRAGMA busy_timeout = 0")
+        if not busy:
+            self._written_bytes = 0
+        return not busy
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
         """Copy the log into the database, beside the other writers as long as the log is of a reasonable size."""
         pages = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
         if pages > WAL_LIMIT_PAGES:
-            connection.execute("PRAGMA busy_timeout = 250")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            connection.execute("PRAGMA busy_timeout = 0")
+            self._empty_log(connection)
         self._written_bytes = 0
 
     def _shrink(self, connection: sqlite3.Connection) -> None:
         """Give free pages back to the disk, a few at a time, where they are many."""
         pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
         if free > 1_024 and free * 4 > pages:
-            connection.execute("PRAGMA incremental_vacuum(256)").fetchall()
+            with self._write_queue.turn():  # a script, because execute() stops after the first page
+                connection.executescript("PRAGMA incremental_vacuum(256)")
             self._backlog = True
 
     # -- the file -------------------------------------------------------------------------------------------------
@@ -354,13 +360,22 @@ class Writer:
         if self._connection is not None:
             self._erase(self._connection)
         self._drop()
+        self._write_queue.close()
 
-    def _roll_back(self, connection: sqlite3.Connection | None) -> None:
-        try:
-            if connection is not None and connection.in_transaction:
-                connection.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            LOG.warning("rolling back: %s", error)
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        with self._write_queue.turn():
+            schema.begin(connection)
+            try:
+                yield
+                connection.execute("COMMIT")
+            except BaseException:
+                try:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                except sqlite3.Error as error:
+                    LOG.warning("rolling back: %s", error)
+                raise
 
     def _on_error(self, error: sqlite3.Error | OSError) -> StoreError:
         """Note that the store is bad, and start afresh with the file next time unless it was only locked."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from relay.state.memory import MemoryStore
 from relay.state.sqlite import SqliteStore
 from relay.state.store import Store
+from tests.support import run
 
 ENGINES = ("memory", "sqlite")
 DAY_S = 86_400
@@ -46,3 +48,24 @@ def turn(name: str, text: str = "", status: str = "completed") -> tuple[dict[str
 
 def ids(items: list[dict[str, Any]] | None) -> list[str] | None:
     return None if items is None else [item["id"] for item in items]
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size
+
+
+def with_store(path: Path, body: Callable[[SqliteStore], Awaitable[None]], **options: Any) -> None:
+    """Run ``body`` on a SQLite store, on a fresh loop, and close it."""
+
+    async def main() -> None:
+        store = SqliteStore(path, **options)
+        try:
+            await body(store)
+        finally:
+            await store.close()
+
+    run(main(), 60)
+
+
+async def one_turn(store: Store) -> None:
+    await store.commit(*turn("a"), "ann")
