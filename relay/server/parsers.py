@@ -58,7 +58,6 @@ class HttptoolsParser:
     def _begin(self) -> None:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._in_head = True
         self._stand_in: H11Parser | None = None
         self._parser: Any = httptools.HttpRequestParser(self)
 
@@ -78,12 +77,10 @@ class HttptoolsParser:
         self._target += data
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # trailers are dropped
-            self._headers.append((name.lower(), value.rstrip(b" \t")))
+        self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         parser = self._parser
-        self._in_head = False
         if not parser.should_upgrade():
             method = parser.get_method().decode("ascii")
             self._events.on_head(Head(method, self._target, parser.get_http_version(), self._headers))
@@ -93,7 +90,6 @@ class HttptoolsParser:
             return
         self._target = b""
         self._headers = []
-        self._in_head = True
         self._events.on_end()
 
 

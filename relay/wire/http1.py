@@ -108,7 +108,7 @@ class Scanner:
 
     ``feed`` adds bytes, ``take`` gives the next piece or None where more must come, ``complete`` says that the message
     is over (nothing is taken then until ``next``), ``waiting_bytes`` is what came and was not taken. A piece is a whole
-    head, or body bytes in whatever framing they came, never of two messages.
+    head, or body bytes in whatever framing they came, never of two messages; trailers are checked and left out.
     """
 
     __slots__ = (
@@ -293,10 +293,10 @@ class Scanner:
             return None
         if end > self._head_limit_bytes:
             raise self._head_too_large()
-        piece = self._cut(end)
-        check("t", b"\r\n" + piece)
+        check("t", b"\r\n" + self._cut(end))
         self._end()
-        return piece
+        # No parser sees trailers: llhttp would read framing out of them.
+        return b"\r\n"
 
     def _end(self) -> None:
         self._step = self._take_nothing

@@ -14,7 +14,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from relay.config import ServerSettings
 from relay.server import Limits, Server
@@ -24,9 +24,19 @@ PARSERS = ("httptools", "h11")
 
 @asynccontextmanager
 async def serving(
-    app: Any, *, limits: Limits | None = None, on_drain: Any = None, on_deadline: Any = None, **settings: Any
+    app: Any,
+    *,
+    limits: Limits | None = None,
+    on_drain: Any = None,
+    on_deadline: Any = None,
+    lifespan: bool = True,
+    **settings: Any,
 ) -> AsyncIterator[Server]:
-    """A started server on a free port of 127.0.0.1 (or ``uds``); stopped at once at the end."""
+    """A started server on a free port of 127.0.0.1 (or ``uds``); stopped at once at the end, as are its clients.
+
+    ``lifespan=False`` is for apps that know requests only.
+    """
+    app = app if lifespan else without_lifespan(app)
     settings.setdefault("port", 0)
     server = Server(
         app, ServerSettings(**settings), limits=limits or Limits(), on_drain=on_drain, on_deadline=on_deadline
@@ -35,7 +45,21 @@ async def serving(
     try:
         yield server
     finally:
+        while Client.connected:
+            client = Client.connected.pop()
+            client.writer.transport.abort()
         await server.stop(0.0)
+
+
+def without_lifespan(app: Any) -> Any:
+    """``app`` as one that does not speak the lifespan protocol."""
+
+    async def only_requests(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        await app(scope, receive, send)
+
+    return only_requests
 
 
 @dataclass
@@ -52,7 +76,10 @@ class Answer:
 class Client:
     """A raw connection. ``answer`` reads one response by framing code that shares nothing with the server's."""
 
+    connected: ClassVar[list[Client]] = []  # closed when ``serving`` ends
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connected.append(self)
         self.reader = reader
         self.writer = writer
 

@@ -40,6 +40,11 @@ def bytewise(data: bytes) -> list[bytes]:
     return [data[at : at + 1] for at in range(len(data))]
 
 
+def passed(data: bytes) -> bytes:
+    """What of a sound message goes on to a parser: all but an empty line before it and trailers."""
+    return data.removeprefix(b"\r\n").replace(b"\r\n0\r\nX: y\r\nContent-Length: 7\r\n\r\n", b"\r\n0\r\n\r\n")
+
+
 @pytest.mark.parametrize("breach", BREACHES, ids=lambda breach: breach.name)
 def test_a_breach_is_refused_however_it_is_split(breach) -> None:
     kind, message = breach.kind, f"The HTTP request has {breach.rule}."
@@ -55,7 +60,7 @@ def test_every_rule_has_a_breach() -> None:
 
 @pytest.mark.parametrize("data", SOUND.values(), ids=SOUND.keys())
 def test_a_sound_message_passes_unchanged_however_it_is_split(data: bytes) -> None:
-    expected = ([data.removeprefix(b"\r\n"), b""], False, 0)
+    expected = ([passed(data), b""], False, 0)
     assert scan([data]) == expected
     assert scan(bytewise(data)) == expected
     for at in range(1, len(data)):
@@ -63,9 +68,9 @@ def test_a_sound_message_passes_unchanged_however_it_is_split(data: bytes) -> No
 
 
 def test_messages_are_cut_apart() -> None:
-    every = [data for name, data in SOUND.items() if name != "an empty line before it"]
-    assert scan([b"".join(every)]) == ([*every, b""], False, 0)
-    assert scan(bytewise(b"".join(every))) == ([*every, b""], False, 0)
+    every, expected = b"".join(SOUND.values()), [*(passed(data) for data in SOUND.values()), b""]
+    assert scan([every]) == (expected, False, 0)
+    assert scan(bytewise(every)) == (expected, False, 0)
 
 
 # Fields and lines that are nearly right, so that the two ways of judging a head meet in the middle.
