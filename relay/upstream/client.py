@@ -129,7 +129,7 @@ class Client:
     # -- slots
 
     async def _admitted(self, lane: _Lane, timeouts: Timeouts) -> Connection | None:
-        """Takes a slot, with a connection to reuse or without."""
+        """Takes a slot, with a connection to reuse or without. One that dies on the way here is for the retry."""
         if self._closed:
             raise _shutting_down()
         pool = self._pools.get(lane)
@@ -143,7 +143,7 @@ class Client:
         pool.wait(ticket)
         try:
             async with asyncio.timeout(timeouts.first_byte_timeout_s):
-                connection = await ticket
+                return await ticket
         except BaseException as error:
             pool.withdraw(ticket)
             if ticket.done() and not ticket.cancelled() and ticket.exception() is None:
@@ -151,7 +151,6 @@ class Client:
             if isinstance(error, TimeoutError):
                 raise timed_out("queue", timeouts.first_byte_timeout_s, lane.origin) from None
             raise
-        return connection if connection is not None and connection.alive else None
 
     def _on_close(self, lane: _Lane, connection: Connection, reusable: bool) -> None:
         if reusable and (lane.guarded or self._closed):

@@ -64,7 +64,6 @@ async def dial(
             guard(str(address.sockaddr[0]))
     connected = await race(addresses)
     try:
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _, protocol = await loop.create_connection(
             make, sock=connected, ssl=tls, server_hostname=origin.host if tls is not None else None
         )

@@ -219,9 +219,14 @@ def test_a_whole_body_is_bounded() -> None:
     run(main())
 
 
-@pytest.mark.parametrize(
-    "endless", [b"1;" + b"a" * 400_000, b"0\r\n" + b"x: 1\r\n" * 60_000, b"0\r\nx: " + b"a" * 400_000]
-)
+ENDLESS = {
+    "chunk extension": b"1;" + b"a" * 400_000,
+    "many trailers": b"0\r\n" + b"x: 1\r\n" * 60_000,
+    "one trailer": b"0\r\nx: " + b"a" * 400_000,
+}
+
+
+@pytest.mark.parametrize("endless", ENDLESS.values(), ids=ENDLESS)
 def test_endless_framing_is_bounded(endless: bytes) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -358,6 +363,46 @@ def test_silence_is_not_counted_while_we_paused() -> None:
             for _ in range(10):
                 await asyncio.sleep(0.01)
             assert len(await answer.body(300_000)) == 200_000
+            answer.close()
+
+    run(main())
+
+
+def test_silence_is_counted_anew_when_we_read_on() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(LENGTH + b"100001\r\n\r\n" + b"x" * 100_000)
+        await last.wait()
+        await peer.send(b"x")
+        await peer.left()
+
+    last = asyncio.Event()
+
+    async def main() -> None:
+        async with serving(script) as server, client_of() as client:
+            answer = await post(client, server, timeouts=Timeouts(5, 5, 0.3))
+            await until(lambda: len(b"".join(answer._pieces)) == 100_000)
+            assert answer._paused
+            loop = asyncio.get_running_loop()
+            paused_at = loop.time()
+            await until(lambda: loop.time() - paused_at > 0.32)
+            assert len(await answer.read()) == 100_000
+            answer._look_at_time()  # the timer may fire right now
+            last.set()
+            assert await answer.body(10) == b"x"
+            answer.close()
+
+    run(main())
+
+
+def test_a_failure_closes_the_socket_before_the_caller_does() -> None:
+    async def main() -> None:
+        async with serving(by_pieces(CHUNKED + b"1\r\na\r\n", 1_000, close=False)) as server, client_of() as client:
+            answer = await post(client, server, timeouts=Timeouts(5, 5, 0.02))
+            await until(lambda: server.finished == 1)
+            assert await answer.read() == b"a"
+            with pytest.raises(RelayError, match="idle_timeout_s"):
+                await answer.read()
             answer.close()
 
     run(main())

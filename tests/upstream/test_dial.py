@@ -46,7 +46,7 @@ def over_tls(port: int, ca_file: str | None, host: str = "127.0.0.1") -> Origin:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_tls_with_a_ca_of_our_own(authority: Authority, host: str) -> None:
     async def main() -> None:
-        tls = authority.server_for("localhost", "127.0.0.1")
+        tls = authority.server_for(host)
         async with serving(answering(OK), tls=tls) as server, client_of() as client:
             origin = over_tls(server.origin.port, authority.ca_file, host)
             for _ in range(3):
@@ -357,6 +357,17 @@ def test_a_silent_address_times_out_as_a_client_sees_it() -> None:
                 assert client.counts(origin) == (0, 0, 0)
         finally:
             full.close()
+
+    run(main())
+
+
+def test_small_writes_are_not_held_back() -> None:
+    async def main() -> None:
+        async with serving(answering(OK)) as server, client_of() as client:
+            answer = await post(client, server)
+            connected = answer._connection.transport.get_extra_info("socket")
+            assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+            answer.close()
 
     run(main())
 

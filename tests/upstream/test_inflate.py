@@ -88,9 +88,14 @@ def test_identity_needs_none() -> None:
     assert inflater_for(None) is inflater_for(b"") is inflater_for(b" Identity ") is None
 
 
-@pytest.mark.parametrize(
-    "damaged", [b"no gzip", gzip.compress(b"a" * 99)[:-8] + b"\0" * 8, gzip.compress(b"a") + b"junk"]
-)
+DAMAGED = {
+    "not gzip": b"no gzip",
+    "wrong checksum": gzip.compress(b"a" * 99)[:-8] + bytes(8),
+    "junk behind": gzip.compress(b"a") + b"junk",
+}
+
+
+@pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
 def test_damage_is_refused(damaged: bytes) -> None:
     with pytest.raises(RelayError) as caught:
         inflated(made(b"gzip"), [damaged])
