@@ -5,7 +5,7 @@ Source: translation.md §3.3, §4.1; decisions 2, 3, 18, 23, 24; design.md §4.1
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -69,6 +69,7 @@ class ChatTranslator:
         "_output_tokens",
         "_splitter",
         "_spoke",
+        "_straight",
         "_text_open",
         "_thinking",
         "_voice",
@@ -84,6 +85,7 @@ class ChatTranslator:
         self._thinking = Thinking(voice, context.model, keep=context.keep_reasoning)
         self._calls = Calls(voice, self._thinking)
         self._splitter = ThinkSplitter() if context.think_tags else None
+        self._straight = self._splitter is None
         self._annotations: list[JSON] = []
         self._finish: str | None = None
         self._output_tokens = 0
@@ -116,27 +118,33 @@ class ChatTranslator:
             try:
                 (choice,) = chunk["choices"]
                 delta = choice["delta"]
-                text = delta["content"]
                 plain = (
-                    text.__class__ is str
-                    and text
-                    and (len(delta) == 1 or (len(delta) == 2 and "role" in delta))
-                    and choice.get("finish_reason") is None
-                    and not choice.get("index")
-                    and choice.get("logprobs") is None
+                    choice.get("finish_reason") is None
+                    and delta.__class__ is dict
                     and chunk.get("usage") is None
-                    and self._splitter is None
-                    and not self._thinking.pending
+                    and not choice.get("index")
                     and "error" not in chunk
                     and "error" not in choice
+                    and self._begun
                 )
             except (KeyError, TypeError, ValueError, AttributeError):
                 plain = False
-            if plain:
+            if not plain:
+                self._on_chunk(chunk)
+                continue
+            text = delta.get("content")
+            if (
+                text
+                and text.__class__ is str
+                and (len(delta) == 1 or (len(delta) == 2 and "role" in delta))
+                and self._straight
+                and not self._thinking.pending
+                and choice.get("logprobs") is None
+            ):
                 self._text_open = True
                 self._voice.text(text)
             else:
-                self._on_chunk(chunk)
+                self._on_delta(delta, choice.get("logprobs"))
 
     def from_body(self, body: JSON) -> None:
         """A whole answer. Raises: RelayError."""
@@ -153,7 +161,7 @@ class ChatTranslator:
         """The input is over. Raises: RelayError where the upstream did not say so, or said that it failed."""
         if not self.ended:
             self._feed(self._decoder.close())
-            if not (self._begun or self._text_open) and self._decoder.stray:
+            if not self._begun and self._decoder.stray:
                 self._on_stray(self._decoder.stray)
         if self._splitter is not None:
             self._say(self._splitter.close())
@@ -231,6 +239,14 @@ class ChatTranslator:
             self._spoke = True
 
     def _on_delta(self, delta: JSON, logprobs: Any) -> None:
+        # hot: one key is what most deltas have
+        if len(delta) == 1:
+            ((field, value),) = delta.items()
+            handler = _HANDLERS.get(field)
+            if handler is not None:
+                if value:
+                    handler(self, value)
+                return
         # the order of these is the order of one chunk's output, whatever the order of its keys
         details = delta.get("reasoning_details")
         if details and details.__class__ is list:
@@ -249,7 +265,7 @@ class ChatTranslator:
                 self._on_text(content, logprobs)
             elif content.__class__ is list:
                 self._on_parts(content)
-        for field, handler in _REST:
+        for field, handler in _HANDLERS.items():
             value = delta.get(field)
             if value:
                 handler(self, value)
@@ -347,14 +363,14 @@ class ChatTranslator:
         self._voice.usage(counted)
 
 
-_REST: Final = (
-    ("refusal", ChatTranslator._on_refusal),
-    ("images", ChatTranslator._on_images),
-    ("tool_calls", ChatTranslator._on_tool_calls),
-    ("function_call", ChatTranslator._on_function_call),
-    ("annotations", ChatTranslator._on_annotations),
-    ("audio", ChatTranslator._on_audio),
-)
+_HANDLERS: Final[Mapping[str, Callable[[ChatTranslator, Any], None]]] = {
+    "refusal": ChatTranslator._on_refusal,
+    "images": ChatTranslator._on_images,
+    "tool_calls": ChatTranslator._on_tool_calls,
+    "function_call": ChatTranslator._on_function_call,
+    "annotations": ChatTranslator._on_annotations,
+    "audio": ChatTranslator._on_audio,
+}
 
 
 def _read(name: bytes | None, payload: bytes) -> Any:

@@ -51,7 +51,7 @@ NO_EFFORT: Final[Efforts] = {level: (None, level != "none") for level in LEVELS}
 _DEFAULT: Final[dict[str, Any]] = {
     "token_limit_field": "max_tokens",
     "system_role": "system",
-    "mid_system": "native",
+    "mid_system": "user_marker",
     "alternate": False,
     "effort": "reasoning_effort",
     "efforts": ladder("none", "low", "medium", "high"),
@@ -90,7 +90,10 @@ _DEFAULT: Final[dict[str, Any]] = {
     "extra_body": {},
 }
 
+_ANYWHERE: Final[dict[str, Any]] = {"mid_system": "native"}
+
 _OPENAI: Final[dict[str, Any]] = {
+    **_ANYWHERE,
     "token_limit_field": "max_completion_tokens",
     "effort": "reasoning_effort",
     "efforts": NO_EFFORT,
@@ -111,7 +114,7 @@ _OPENAI_REASONS: Final[dict[str, Any]] = {"system_role": "developer", "sampling"
 _OPENAI_HOSTS: Final = ("api.openai.com", ".openai.azure.com")
 _OPENAI_QUIRKS: Final = ("openai", "azure")
 
-# servers that render a Jinja template: one system message, in front
+# servers that render a model's own template: many of these want one system message, in front, and parse arguments
 _TEMPLATED: Final[dict[str, Any]] = {"mid_system": "user_marker", "json_arguments": True}
 
 _VLLM_FORWARD: Final = (
@@ -188,6 +191,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(_OPENAI, hosts=_OPENAI_HOSTS, quirks=_OPENAI_QUIRKS),
     Row(
         {
+            **_ANYWHERE,
             "token_limit_field": "max_completion_tokens",
             "effort": "reasoning.effort",
             "efforts": ladder(*LEVELS),
@@ -210,7 +214,12 @@ ROWS: Final[tuple[Row, ...]] = (
         quirks=("openrouter",),
     ),
     Row(
-        {"reasoning_in_field": "reasoning_details", "must_replay": "details", "effort": "reasoning.effort"},
+        {
+            **_ANYWHERE,
+            "reasoning_in_field": "reasoning_details",
+            "must_replay": "details",
+            "effort": "reasoning.effort",
+        },
         hosts=("ai-gateway.vercel.sh",),
         quirks=("vercel",),
     ),
@@ -231,7 +240,6 @@ ROWS: Final[tuple[Row, ...]] = (
             "forward": _VLLM_FORWARD,
         },
         quirks=("vllm",),
-        hosts=(":8000/",),
     ),
     Row(
         {
@@ -241,7 +249,6 @@ ROWS: Final[tuple[Row, ...]] = (
             "forward": _SGLANG_FORWARD,
         },
         quirks=("sglang",),
-        hosts=(":30000/",),
     ),
     Row(
         {
@@ -267,10 +274,10 @@ ROWS: Final[tuple[Row, ...]] = (
             "forward": ("top_k", "min_p", "typical_p", "repeat_penalty", "grammar", "cache_prompt", "id_slot"),
         },
         quirks=("llamacpp",),
-        hosts=(":8080/",),
     ),
     Row(
         {
+            **_ANYWHERE,
             "effort": "thinking",
             "efforts": ladder("none", "low", "high", "max", minimal="low", medium="high", xhigh="high"),
             "reasoning_in_field": "reasoning_content",
@@ -285,6 +292,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     Row(
         {
+            **_ANYWHERE,
             "token_limit_field": "max_completion_tokens",
             "effort": "groq",
             "efforts": NO_EFFORT,
@@ -313,6 +321,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     Row(
         {
+            **_ANYWHERE,
             "token_limit_field": "max_completion_tokens",
             "efforts": ladder("low", "medium", "high"),
             "must_replay": "never",
@@ -323,6 +332,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     Row(
         {
+            **_ANYWHERE,
             "token_limit_field": "max_completion_tokens",
             "efforts": NO_EFFORT,
             "must_replay": "never",
@@ -333,6 +343,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     Row(
         {
+            **_ANYWHERE,
             "effort": "thinking",
             "efforts": {**dict.fromkeys(LEVELS, (None, False)), "none": ("none", False)},
             "drops": ("logit_bias", "seed"),
@@ -342,6 +353,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     Row(
         {
+            **_ANYWHERE,
             "effort": "thinking",
             "efforts": {**dict.fromkeys(LEVELS, (None, False)), "none": ("none", False)},
             "json_schema": "fallback",
