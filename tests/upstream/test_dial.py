@@ -251,6 +251,19 @@ def test_resolving_gives_addresses_that_can_be_connected_to() -> None:
     run(main())
 
 
+def test_what_the_resolver_says_is_put_in_turns_and_bounded() -> None:
+    class Loop(asyncio.SelectorEventLoop):
+        async def getaddrinfo(self, host, port, **_):  # type: ignore[no-untyped-def, override]
+            six = [(socket.AF_INET6, 1, 6, "", (f"::{number}", port, 0, 0)) for number in range(1, 30)]
+            four = [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port))]
+            return six + four + six
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        addresses = runner.run(resolve("many.example", 80))
+    assert [address.sockaddr[0] for address in addresses[:3]] == ["::1", "127.0.0.1", "::2"]
+    assert len(addresses) == len(set(addresses)) == 16
+
+
 def listening(family: int, host: str, backlog: int = 8) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.bind((host, 0))
