@@ -20,6 +20,7 @@ from relay.errors import RelayError
 from relay.server.context import Context, Scope, logger
 from relay.server.parsers import Events, Parser
 from relay.server.request import Request
+from relay.server.sockets import unsent_bytes
 from relay.server.upgrade import Handshake
 from relay.wire.http1 import Head, Scanner, encode_head, split_target
 
@@ -354,7 +355,7 @@ class HttpConnection(asyncio.Protocol):
             self._arm(limits.head_s, self._on_slow_head)
 
     def _watch_unsent(self) -> None:
-        self._unsent_bytes = self._transport.get_write_buffer_size()
+        self._unsent_bytes = unsent_bytes(self._transport)
         self._progress_at = self._loop.time()
         self._arm(self._limits.stall_s / _STALL_CHECKS, self._on_stall_check)
 
@@ -398,14 +399,14 @@ class HttpConnection(asyncio.Protocol):
         self._refuse(RelayError("request_timeout", "The request's body stopped coming."))
 
     def _on_stall_check(self) -> None:
-        unsent, now = self._transport.get_write_buffer_size(), self._loop.time()
+        unsent, now = unsent_bytes(self._transport), self._loop.time()
         if unsent < self._unsent_bytes:
             self._progress_at = now
         elif now - self._progress_at >= self._limits.stall_s * 0.99:
             self._abort()
             return
         self._unsent_bytes = unsent
-        if self._closing and not unsent:
+        if self._closing and not self._transport.get_write_buffer_size():
             self._arm(self._limits.linger_s, self._transport.abort)
         else:
             self._arm(self._limits.stall_s / _STALL_CHECKS, self._on_stall_check)

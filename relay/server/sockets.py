@@ -1,11 +1,15 @@
-"""Binding: the one socket that workers share, or on Linux one SO_REUSEPORT socket for each."""
+"""Binding: one socket for all workers, or on Linux one SO_REUSEPORT socket for each; and how much is not yet sent."""
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import os
 import socket
 import stat
+import struct
 import sys
+import termios
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -68,6 +72,22 @@ def _bind_path(path: str) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """What was written and the client has not taken yet, in our buffer and, where the kernel says so, in its own.
+
+    The kernel's part counts: it holds megabytes, and takes from us again only when a third of them is gone, for which a
+    slow client may need minutes.
+    """
+    size = transport.get_write_buffer_size()
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.fileno() >= 0:
+        try:
+            size += struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0]
+        except OSError:
+            pass
+    return size
 
 
 def remove_path(path: str) -> None:

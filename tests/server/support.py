@@ -95,7 +95,11 @@ class Client:
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        try:
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        except OSError:
+            sock.close()
+            raise
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return cls(*await asyncio.open_connection(sock=sock, limit=4096 if receive_buffer else 2**20, **kwargs))
 
@@ -121,21 +125,23 @@ class Client:
         """One response; a cut one has ``whole`` false."""
         status, headers, head = await self.head()
         answer = Answer(status, headers, b"", head)
+        pieces = []
         if method == "HEAD" or status in (204, 304) or status < 200:
             return answer
         try:
             if headers.get("transfer-encoding") == "chunked":
                 while size := int((await self.reader.readuntil(b"\r\n"))[:-2], 16):
-                    answer.body += await self.reader.readexactly(size)
+                    pieces.append(await self.reader.readexactly(size))
                     assert await self.reader.readexactly(2) == b"\r\n"
                 assert await self.reader.readexactly(2) == b"\r\n"
             elif "content-length" in headers:
-                answer.body = await self.reader.readexactly(int(headers["content-length"]))
+                pieces.append(await self.reader.readexactly(int(headers["content-length"])))
             else:
-                answer.body = await self.reader.read()
+                pieces.append(await self.reader.read())
         except (asyncio.IncompleteReadError, ConnectionError) as error:
-            answer.body += getattr(error, "partial", b"")
+            pieces.append(getattr(error, "partial", b""))
             answer.whole = False
+        answer.body = b"".join(pieces)
         return answer
 
     async def request(self, target: str = "/", method: str = "GET", body: bytes = b"", **headers: str) -> Answer:
