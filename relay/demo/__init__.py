@@ -55,6 +55,7 @@ Layout:
     behaviour            the table above, and names to behaviours
     script               what the model says, in no vendor's words; seals, by which -strict knows its reasoning again
     schema               values that fit JSON schemas
+    models               the lists of models
     chat, responses, anthropic, gemini              replies in a vendor's wire format
     *_request                                       requests, checked in the vendor's words
 

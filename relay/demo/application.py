@@ -16,6 +16,7 @@ import orjson
 
 from relay.demo import anthropic, chat, gemini, responses
 from relay.demo.behaviour import AT_ONCE, Behaviour, UnknownWordError, behaviour_of
+from relay.demo.models import LISTED, anthropic_models, gemini_models, openai_models
 from relay.demo.script import Refusal, Reply, Turn, reply_to
 
 Message = MutableMapping[str, Any]
@@ -90,18 +91,6 @@ _COUNT: Final[tuple[tuple[re.Pattern[str], Dialect, str], ...]] = (
     (re.compile(r".*/messages/count_tokens$"), _ANTHROPIC, "input_tokens"),
     (re.compile(r".*/models/(?P<model>[^/:]+):(?P<verb>countTokens)$"), _GEMINI, "totalTokens"),
     (re.compile(r".*/responses/input_tokens$"), _RESPONSES, "input_tokens"),
-)
-_LISTED: Final = (
-    "demo",
-    "demo-think",
-    "demo-parallel",
-    "demo-tokens-1000",
-    "demo-refuse",
-    "demo-cite",
-    "demo-fail-429",
-    "demo-error-5",
-    "demo-cut-5",
-    "demo-stall-5",
 )
 _FAILURES: Final[dict[int, str]] = {
     400: "The demo model finds this request malformed.",
@@ -243,14 +232,14 @@ class _Answer:
         if name.strip("/"):
             await self._json(200, shape((name.strip("/"),), False))
         else:
-            await self._json(200, shape(_LISTED, True))
+            await self._json(200, shape(LISTED, True))
 
     async def _count(self, dialect: Dialect, target: Target, raw: bytes, key: str) -> None:
         try:
             body = _parsed(raw)
             if dialect is _ANTHROPIC:
                 body.setdefault("max_tokens", 1)
-            turn = dialect.read(body.get("generateContentRequest", body), target)
+            turn = _read(dialect, body.get("generateContentRequest", body), target)
         except Refusal as refusal:
             await self._refuse(dialect, refusal)
             return
@@ -265,12 +254,13 @@ class _Answer:
                 await asyncio.Event().wait()
             if behaviour.fail is not None:
                 raise _failure(behaviour.fail)
-            turn = dialect.read(body, target)
+            turn = _read(dialect, body, target)
         except Refusal as refusal:
             await self._refuse(dialect, refusal)
             return
         self._trickle = behaviour.trickle
-        stream = turn.stream and not behaviour.json
+        listed = dialect is _GEMINI and "alt=sse" not in target.query  # Gemini's stream without SSE is a JSON list
+        stream = turn.stream and not behaviour.json and not listed
         reply = reply_to(turn)
         if behaviour.html or behaviour.garbage or behaviour.empty:
             kind = b"text/html; charset=utf-8" if behaviour.html else _SSE if stream else _JSON
@@ -410,6 +400,14 @@ def _parsed(raw: bytes) -> dict[str, Any]:
     return body
 
 
+def _read(dialect: Dialect, body: dict[str, Any], target: Target) -> Turn:
+    """The checked request; one whose members have types that the checks do not expect is refused as well."""
+    try:
+        return dialect.read(body, target)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise Refusal(f"The demo upstream cannot read this request: {error!r}") from error
+
+
 def _behaviour(model: str) -> Behaviour:
     try:
         return behaviour_of(model)
@@ -432,25 +430,4 @@ def _fault_at(behaviour: Behaviour, total: int) -> int | None:
     return min(asked[0], total) if asked else None
 
 
-def _openai_models(names: tuple[str, ...], many: bool) -> dict[str, Any]:
-    rows = [{"id": name, "object": "model", "created": 1_767_225_600, "owned_by": "relay-demo"} for name in names]
-    return {"object": "list", "data": rows} if many else rows[0]
-
-
-def _anthropic_models(names: tuple[str, ...], many: bool) -> dict[str, Any]:
-    rows = [{"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z"} for name in names]
-    page = {"data": rows, "has_more": False, "first_id": names[0], "last_id": names[-1]}
-    return page if many else rows[0]
-
-
-def _gemini_models(names: tuple[str, ...], many: bool) -> dict[str, Any]:
-    methods = ["generateContent", "countTokens"]
-    limits = {"inputTokenLimit": 1_048_576, "outputTokenLimit": 65_536}
-    rows = [
-        {"name": f"models/{name}", "displayName": name, "supportedGenerationMethods": methods, **limits}
-        for name in names
-    ]
-    return {"models": rows} if many else rows[0]
-
-
-_MODELS: Final = ((_CHAT, _openai_models), (_ANTHROPIC, _anthropic_models), (_GEMINI, _gemini_models))
+_MODELS: Final = ((_CHAT, openai_models), (_ANTHROPIC, anthropic_models), (_GEMINI, gemini_models))

@@ -106,6 +106,15 @@ def test_five_rounds_of_tools_with_signed_thinking(stream: bool, model: str) -> 
             await ask(
                 client, stream, messages=[messages[0], {"role": "assistant", "content": changed}, *messages[2:]], **body
             )
+        key = "data" if "redacted" in model else "thinking"
+        changed = [{**first[0], key: first[0][key][:-1] + "!"}, *first[1:]]
+        with pytest.raises(anthropic.BadRequestError, match=r"Invalid `(signature|data)`"):
+            await ask(
+                client,
+                stream,
+                messages=[messages[0], {"role": "assistant", "content": changed}, *messages[2:]],
+                **body,
+            )
         with pytest.raises(anthropic.BadRequestError, match="missing"):
             await ask(
                 client,

@@ -269,7 +269,7 @@ async def respond(client: openai.AsyncOpenAI, stream: bool, **body: Any) -> Resp
         async for event in events:
             numbers.append(event.sequence_number)
         final = await events.get_final_response()
-    assert numbers == sorted(numbers)
+    assert numbers == list(range(len(numbers)))
     raw = await client.responses.with_raw_response.create(**body, stream=True)
     async for line in raw.http_response.aiter_lines():
         if line.startswith("data: "):
@@ -299,7 +299,10 @@ def test_responses_five_rounds_of_tools_with_sealed_reasoning(stream: bool) -> N
         answer = await respond(client, stream, input=items, **asked)
         assert answer.output_text == "The tool said: sunny; sunny"
         spoiled = json.loads(json.dumps(items))
-        spoiled[1]["encrypted_content"] = items[6]["encrypted_content"]
+        spoiled[1]["summary"][0]["text"] += "!"
+        with pytest.raises(openai.BadRequestError, match="could not be verified"):
+            await client.responses.create(input=spoiled, **asked)
+        spoiled[1] = {**items[1], "encrypted_content": items[6]["encrypted_content"]}
         with pytest.raises(openai.BadRequestError, match=r"out of place|could not be verified"):
             await client.responses.create(input=spoiled, **asked)
         with pytest.raises(openai.BadRequestError, match="missing"):
