@@ -168,6 +168,7 @@ def test_a_mark_of_damage_is_heeded_at_the_next_opening(path: Path) -> None:
 def test_a_file_that_was_removed_in_use_is_made_again(path: Path) -> None:
     async def body(store: SqliteStore) -> None:
         await one_turn(store)
+        assert await store.get("resp_a", "ann") is not None
         for file in list(path.parent.iterdir()):
             file.unlink()
         await store.commit(*turn("b"), "ann")

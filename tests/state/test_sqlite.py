@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from relay.errors import RelayError
 from relay.state import default_path, open_store, rows, schema, writer
 from relay.state.memory import MemoryStore
 from relay.state.record import record
@@ -153,6 +154,34 @@ def test_one_refused_commit_leaves_its_group_alone(path: Path) -> None:
         assert store.healthy
         assert await store.get("resp_a", "ann") is not None
         assert await store.get("resp_b", "ann") is not None
+
+    with_store(path, body)
+
+
+def test_what_a_refused_write_did_is_undone(path: Path) -> None:
+    async def body(store: SqliteStore) -> None:
+        def half(connection: sqlite3.Connection) -> None:
+            rows.put_upstream(connection, "resp_half", "openai", "ann", store._now())
+            raise RelayError("conflict", "no")
+
+        with pytest.raises(RelayError, match="no"):
+            await store.writer.write(half)
+        assert await store.find_upstream("resp_half", "ann") is None
+
+    with_store(path, body)
+
+
+def test_ownership_is_asked_at_every_hop(path: Path) -> None:
+    """A file in which a turn of bob's continues one of ann's, which no commit makes."""
+
+    async def body(store: SqliteStore) -> None:
+        await store.commit(*turn("a"), "ann")
+        await store.commit(*turn("b"), "bob")
+        await store.commit(*turn("c"), "bob", parent="resp_b")
+        await store.writer.write(lambda connection: connection.execute("UPDATE segments SET parent = 1 WHERE seq = 2"))
+        assert await store.load_chain("resp_c", "bob") is None
+        assert await store.input_items("resp_b", "bob") is None
+        assert await store.get("resp_c", "bob") is not None
 
     with_store(path, body)
 
