@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from relay.server import Limits
 from tests.server.support import PARSERS
 from tests.server.websocket_support import Frame, echo_session, serving_websocket
 from tests.support import run
@@ -176,7 +177,8 @@ def test_refuses(case: str) -> None:
         ends.append(message["code"])
 
     async def check() -> None:
-        async with serving_websocket(session, max_body_bytes=LIMIT) as served:
+        # The client need not wait for the end: ours is sent with the Close.
+        async with serving_websocket(session, max_body_bytes=LIMIT, limits=Limits(linger_s=60)) as served:
             peer = await served.open(**headers)
             peer.write(data)
             assert await peer.closed_with() == code
