@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -38,3 +39,20 @@ async def all_of(*awaitables: Awaitable[Any]) -> list[Any]:
 
 async def _as_coroutine(item: Awaitable[Any]) -> Any:
     return await item
+
+
+def assert_linear(seconds_of: Callable[[int], object], size: int, ratio: float = 2.3) -> None:
+    """CPU time at twice the size is at most ``ratio`` times that at ``size``; the best of several tries counts."""
+
+    def measured(count: int) -> float:
+        started = time.process_time()
+        seconds_of(count)
+        return time.process_time() - started
+
+    seen = []
+    for _ in range(3):
+        one, two = (min(measured(count) for _ in range(3)) for count in (size, 2 * size))
+        seen.append(two / one)
+        if seen[-1] <= ratio:
+            return
+    raise AssertionError(f"not linear: {seen}")

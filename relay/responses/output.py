@@ -91,7 +91,6 @@ class Item:
 
     def settle(self, emitter: Emitter) -> None:
         """Write what must come before ``output_item.done`` and complete ``item``."""
-        raise NotImplementedError
 
     def done(self, emitter: Emitter) -> None:
         """Settle, then write ``output_item.done``."""
@@ -104,10 +103,8 @@ class Message(Item):
 
     __slots__ = ("_annotations", "_kind", "_logprobs", "_run", "suspended")
 
-    def __init__(self, emitter: Emitter, phase: str | None = None) -> None:
-        item: dict[str, Any] = {"type": "message", "status": "in_progress", "role": "assistant", "content": []}
-        if phase is not None:
-            item["phase"] = phase
+    def __init__(self, emitter: Emitter) -> None:
+        item = {"type": "message", "status": "in_progress", "role": "assistant", "content": []}
         super().__init__(emitter, "msg", item)
         self._run: Run | None = None
         self._kind = ""

@@ -1,0 +1,478 @@
+"""Create requests: what is accepted, what is refused and in which words (responses-api.md §2-3; decisions 9-16, 27)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from relay.errors import RelayError
+from relay.responses.items import check_file_ids, check_pairing, from_messages, normalise
+from relay.responses.request import PARAMETERS, Request, parse
+from relay.responses.response import echoes, template
+from relay.responses.tools import (
+    arguments_of_call,
+    call_id_of,
+    key_of_call,
+    output_of,
+)
+from tests.oracle import check_response
+
+
+def request(**body: Any) -> Request:
+    return parse({"model": "m", "input": "hi", **body})
+
+
+def refused(**body: Any) -> RelayError:
+    with pytest.raises(RelayError) as caught:
+        request(**body)
+    assert caught.value.status == 400
+    return caught.value
+
+
+F = {"type": "function", "name": "f"}
+
+
+# --- parameters
+
+WRONG: list[tuple[str, Any, str]] = [
+    ("model", 5, "model"),
+    ("model", "", "model"),
+    ("input", 5, "input"),
+    ("background", "yes", "background"),
+    ("temperature", 2.1, "temperature"),
+    ("temperature", "hot", "temperature"),
+    ("temperature", True, "temperature"),
+    ("top_p", -0.1, "top_p"),
+    ("top_logprobs", 21, "top_logprobs"),
+    ("max_output_tokens", 0, "max_output_tokens"),
+    ("max_output_tokens", 1.5, "max_output_tokens"),
+    ("max_output_tokens", True, "max_output_tokens"),
+    ("max_tokens", "many", "max_tokens"),
+    ("n", 9, "n"),
+    ("metadata", {str(i): "" for i in range(17)}, "metadata"),
+    ("metadata", {"k" * 65: ""}, "metadata." + "k" * 64),
+    ("metadata", {"k": 5}, "metadata.k"),
+    ("metadata", {"k": "v" * 513}, "metadata.k"),
+    ("metadata", [], "metadata"),
+    ("include", ["a", 5], "include"),
+    ("include", "a", "include"),
+    ("stop", [5], "stop"),
+    ("tools", {}, "tools"),
+    ("truncation", "always", "truncation"),
+    ("reasoning", "high", "reasoning"),
+    ("reasoning", {"effort": "extreme"}, "reasoning.effort"),
+    ("reasoning", {"summary": "long"}, "reasoning.summary"),
+    ("text", {"verbosity": "loud"}, "text.verbosity"),
+    ("text", {"format": {"type": "xml"}}, "text.format.type"),
+    ("text", {"format": {"type": "json_schema", "name": "n"}}, "text.format.schema"),
+    ("text", {"format": {"type": "json_schema", "schema": {}}}, "text.format.name"),
+    ("text", {"format": {"type": "json_schema", "schema": {}, "name": "n", "strict": 1}}, "text.format.strict"),
+    ("response_format", "json", "response_format"),
+    ("stream_options", {"include_obfuscation": 1}, "stream_options.include_obfuscation"),
+    ("stream", 1, "stream"),
+    ("instructions", ["x"], "instructions"),
+    ("tools", ["x"], "tools[0]"),
+    ("tools", [{"type": "function"}], "tools[0].name"),
+    ("tools", [{"type": "function", "name": ""}], "tools[0].name"),
+    ("tools", [{"type": "function", "name": "x" * 257}], "tools[0].name"),
+    ("tools", [{**F, "parameters": []}], "tools[0].parameters"),
+    ("tools", [{**F, "description": 5}], "tools[0].description"),
+    ("tools", [F, F], "tools"),
+    ("tools", [{"type": "namespace", "name": "n", "tools": {}}], "tools[0].tools"),
+    ("tools", [{"type": "namespace", "name": "n", "tools": [{"type": "shell"}]}], "tools[0].tools[0]"),
+    ("tool_choice", "maybe", "tool_choice"),
+    ("tool_choice", 5, "tool_choice"),
+    ("tool_choice", {"type": "function"}, "tool_choice.name"),
+    ("tool_choice", {"type": "function", "name": "g"}, "tool_choice"),
+    ("tool_choice", {"type": "web_search"}, "tool_choice"),
+    ("tool_choice", {"type": "shell"}, "tool_choice"),
+    ("tool_choice", {"type": "allowed_tools", "tools": []}, "tool_choice.tools"),
+    ("tool_choice", {"type": "allowed_tools", "mode": "some", "tools": [F]}, "tool_choice.mode"),
+    ("tool_choice", {"type": "allowed_tools", "tools": [{"type": "function", "name": "g"}]}, "tool_choice.tools"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "param"), WRONG)
+def test_wrong_values_name_their_path(name: str, value: Any, param: str) -> None:
+    error = refused(**{name: value})
+    assert error.param == param
+    assert param.split(".")[0].split("[")[0] in error.message
+
+
+def test_the_body_is_an_object_and_names_a_model() -> None:
+    with pytest.raises(RelayError, match="JSON object"):
+        parse([])
+    with pytest.raises(RelayError) as caught:
+        parse({"input": "hi"})
+    assert (caught.value.code, caught.value.param) == ("missing_required_parameter", "model")
+    assert parse({"input": "hi"}, default_model="d").model == "d"
+
+
+def test_unknown_fields_are_ignored_or_refused() -> None:
+    assert request(client_metadata={"a": "b"}, whatever=1).params == {}
+    with pytest.raises(RelayError) as caught:
+        parse({"model": "m", "whatever": 1}, strict=True)
+    assert (caught.value.code, caught.value.param) == ("unknown_parameter", "whatever")
+    assert parse({"model": "m", "client_metadata": {}}, strict=True).strict
+
+
+def test_null_is_not_set() -> None:
+    assert request(**dict.fromkeys(PARAMETERS)).params == {}
+
+
+def test_right_values_pass() -> None:
+    right = {
+        "include": ["reasoning.encrypted_content"],
+        "stream_options": {"include_obfuscation": False},
+        "text": {"format": {"type": "json_schema", "name": "n", "schema": {}, "strict": True}, "verbosity": "high"},
+        "stop": ["a", "b"],
+        "conversation": {"id": "conv_1"},
+    }
+    assert request(**right).params == right
+    assert request(stream_options={}, reasoning={"effort": "max", "context": "auto", "mode": "pro"}).params
+
+
+def test_a_float_that_is_whole_is_an_integer() -> None:
+    assert request(max_output_tokens=16.0).params["max_output_tokens"] == 16
+
+
+def test_aliases() -> None:
+    schema = {"name": "n", "schema": {"type": "object"}, "strict": True}
+    asked = request(max_tokens=5, response_format={"type": "json_schema", "json_schema": schema}, stop="x")
+    assert asked.params["max_output_tokens"] == 5
+    assert asked.params["stop"] == ["x"]
+    assert asked.format == {"type": "json_schema", **schema}
+    assert request(max_tokens=5, max_output_tokens=6).params["max_output_tokens"] == 6
+    kept = request(text={"format": {"type": "text"}, "verbosity": "low"}, response_format={"type": "json_object"})
+    assert kept.params["text"]["format"] == {"type": "text"}
+    assert kept.format is None
+    assert request(response_format={"type": "json_object"}, text={"verbosity": "low"}).params["text"] == {
+        "verbosity": "low",
+        "format": {"type": "json_object"},
+    }
+
+
+def test_messages_in_place_of_input() -> None:
+    with pytest.raises(RelayError, match="not both"):
+        request(messages=[])
+    assert parse({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).items == request().items
+
+
+def test_conversation_excludes_previous_response_id() -> None:
+    assert refused(conversation="c", previous_response_id="r").param == "conversation"
+
+
+def test_views() -> None:
+    plain = request()
+    assert (plain.stream, plain.n, plain.store, plain.previous_response_id) == (False, 1, True, None)
+    assert not plain.show_summary
+    asked = request(stream=True, n=2, store=False, previous_response_id="r", reasoning={"generate_summary": "auto"})
+    assert (asked.stream, asked.n, asked.store, asked.previous_response_id) == (True, 2, False, "r")
+    assert asked.show_summary
+    assert asked.with_params(n=None, seed=5).params.get("n") is None
+    assert asked.with_items([]).items == []
+
+
+# --- the response
+
+
+def test_the_template_is_a_response_by_the_oracle() -> None:
+    response = template(request(), "resp_1", 1)
+    check_response({**response, "service_tier": "default"})
+    full = request(
+        tools=[F, {"type": "function", "function": {"name": "g"}}, {"type": "web_search"}],
+        tool_choice={"type": "function", "function": {"name": "g"}},
+        reasoning={"effort": "low", "generate_summary": "auto"},
+        text={"format": {"type": "json_object"}},
+        temperature=0.5,
+        metadata={"a": "b"},
+        prompt={"id": "p"},
+        prompt_cache_options={"mode": "implicit"},
+    )
+    response = template(full, "resp_1", 1)
+    assert response["tools"][0] == {
+        "type": "function",
+        "name": "f",
+        "description": None,
+        "parameters": None,
+        "strict": None,
+    }
+    assert response["tools"][1]["name"] == "g"
+    assert response["tool_choice"] == {"type": "function", "name": "g"}
+    assert response["reasoning"]["summary"] == "auto"
+    assert response["text"]["verbosity"] == "medium"
+    assert (response["prompt"], response["prompt_cache_options"]) == ({"id": "p"}, {"mode": "implicit"})
+    assert echoes(full)["metadata"] == {"a": "b"}
+    assert echoes(full)["model"] == "m"
+
+
+def test_the_template_survives_odd_tools() -> None:
+    odd = request()
+    odd.params["tools"] = ["x"]
+    assert template(odd, "resp_1", 1)["tools"] == ["x"]
+
+
+# --- tools
+
+
+def test_tools_are_flattened() -> None:
+    asked = request(
+        tools=[
+            {**F, "description": "d", "parameters": {"type": "object"}, "strict": True},
+            {
+                "type": "custom",
+                "name": "p",
+                "description": "d",
+                "format": {"type": "grammar", "syntax": "lark", "definition": "s"},
+            },
+            {"type": "custom", "name": "q", "format": {"type": "grammar", "syntax": "regex", "definition": "x"}},
+            {"type": "custom", "name": "r", "description": "plain"},
+            {"type": "namespace", "name": "ns", "tools": [F]},
+            {"type": "shell"},
+            {"type": "web_search"},
+        ]
+    )
+    tools = asked.tools.by_key()
+    assert list(tools) == ["f", "p", "q", "r", "ns__f", "shell"]
+    assert tools["f"].schema == {"type": "object"}
+    assert tools["f"].strict is True
+    assert tools["ns__f"].schema == {"type": "object", "properties": {}}
+    assert tools["p"].schema["required"] == ["input"]
+    assert tools["p"].function_description == "d\n\nThe input must match this lark grammar:\ns"
+    assert (tools["q"].function_description or "").startswith("The input must match this regex")
+    assert tools["r"].function_description == "plain"
+    assert tools["shell"].schema["required"] == ["commands"]
+    assert "shell" in (tools["shell"].function_description or "").lower()
+    assert asked.tools.hosted == (("tools[6]", {"type": "web_search"}),)
+
+
+@pytest.mark.parametrize(
+    ("choice", "mode", "key"),
+    [
+        (None, "auto", None),
+        ("none", "none", None),
+        ("required", "required", None),
+        ({"type": "function", "name": "f"}, "named", "f"),
+        ({"type": "function", "function": {"name": "f"}}, "named", "f"),
+        ({"type": "custom", "name": "p"}, "named", "p"),
+        ({"type": "function", "name": "g"}, "named", "ns__g"),
+        ({"type": "function", "name": "g", "namespace": "ns"}, "named", "ns__g"),
+        ({"type": "shell"}, "named", "shell"),
+        ({"type": "web_search_preview"}, "hosted", None),
+        ({"type": "image_generation"}, "hosted", None),
+    ],
+)
+def test_choices(choice: Any, mode: str, key: str | None) -> None:
+    tools = [
+        F,
+        {"type": "custom", "name": "p"},
+        {"type": "namespace", "name": "ns", "tools": [{"type": "function", "name": "g"}]},
+        {"type": "shell"},
+        {"type": "web_search"},
+        {"type": "image_generation"},
+    ]
+    parsed = request(tools=tools, tool_choice=choice).tools.choice
+    assert (parsed.mode, parsed.key) == (mode, key)
+
+
+def test_allowed_tools() -> None:
+    choice = {"type": "allowed_tools", "mode": "required", "tools": [F, {"type": "function", "name": "x"}, 5]}
+    parsed = request(tools=[F], tool_choice=choice).tools.choice
+    assert (parsed.mode, parsed.keys, parsed.allowed_mode) == ("allowed", ("f",), "required")
+
+
+def test_tools_that_items_bring_are_merged() -> None:
+    brought = [F, {"type": "function", "name": "g"}]
+    items = [{"type": "additional_tools", "role": "developer", "tools": brought}, {"role": "user", "content": "hi"}]
+    asked = request(input=items, tools=[F])
+    assert list(asked.tools.by_key()) == ["f", "g"]
+    with pytest.raises(RelayError) as caught:
+        request(input=[{"type": "additional_tools", "tools": [5]}])
+    assert caught.value.param == "input[0].tools[0]"
+
+
+# --- items
+
+
+def test_shorthand() -> None:
+    long = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}]
+    assert normalise(None) == []
+    assert normalise("hi") == normalise(["hi"]) == normalise([{"role": "user", "content": "hi"}]) == long
+    assert normalise([{"role": "user", "content": ["hi"]}]) == long
+    assert normalise([{"role": "user", "content": [{"type": "output_text", "text": "hi"}]}]) == long
+    assert normalise([{"role": "user", "content": None}])[0]["content"] == []
+    assistant = normalise([{"role": "assistant", "content": "hi", "phase": "commentary", "id": "msg_1"}])[0]
+    assert assistant["content"] == [{"type": "output_text", "text": "hi"}]
+    assert (assistant["phase"], assistant["id"]) == ("commentary", "msg_1")
+    assert normalise([{"role": "assistant", "content": ["hi"]}])[0]["content"] == assistant["content"]
+    assert normalise([{"id": "msg_1"}]) == [{"id": "msg_1", "type": "item_reference"}]
+    assert normalise([{"type": "compaction_summary", "encrypted_content": "x"}])[0]["type"] == "compaction"
+    assert normalise([{"type": "future_thing"}]) == [{"type": "future_thing"}]
+
+
+ODD: list[tuple[Any, str]] = [
+    (5, "input[0]"),
+    ({}, "input[0].type"),
+    ({"type": 5}, "input[0].type"),
+    ({"role": "robot", "content": "x"}, "input[0].role"),
+    ({"role": "user", "content": 5}, "input[0].content"),
+    ({"role": "user", "content": [5]}, "input[0].content[0]"),
+    ({"role": "user", "content": [{"type": "input_text"}]}, "input[0].content[0].text"),
+    ({"role": "user", "content": [{"type": "hologram"}]}, "input[0].content[0].type"),
+    ({"role": "user", "content": [{"type": "input_image"}]}, "input[0].content[0].image_url"),
+    ({"role": "user", "content": [{"type": "input_file"}]}, "input[0].content[0]"),
+    ({"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}, "input[0].content[0].input_audio"),
+    ({"role": "assistant", "content": [{"type": "refusal"}]}, "input[0].content[0].refusal"),
+    ({"type": "function_call", "name": "f", "arguments": "{}"}, "input[0].call_id"),
+    ({"type": "function_call", "call_id": "c", "arguments": "{}"}, "input[0].name"),
+    ({"type": "function_call", "call_id": "c", "name": "f", "arguments": {}}, "input[0].arguments"),
+    ({"type": "function_call_output", "output": "x"}, "input[0].call_id"),
+    ({"type": "function_call_output", "call_id": "c", "output": 5}, "input[0].output"),
+    ({"type": "function_call_output", "call_id": "c", "output": [5]}, "input[0].output[0]"),
+    ({"type": "reasoning", "summary": "x"}, "input[0].summary"),
+    ({"type": "item_reference"}, "input[0].id"),
+    ({"type": "compaction"}, "input[0].encrypted_content"),
+]
+
+
+@pytest.mark.parametrize(("item", "param"), ODD)
+def test_odd_items_name_their_path(item: Any, param: str) -> None:
+    assert refused(input=[item]).param == param
+
+
+def test_items_that_are_right_pass_as_they_are() -> None:
+    items = [
+        {"type": "reasoning", "summary": [], "content": None, "encrypted_content": "x"},
+        {"type": "shell_call", "call_id": "s", "action": {"commands": []}},
+        {"type": "shell_call_output", "call_id": "s", "output": []},
+        {"type": "custom_tool_call", "call_id": "c", "name": "p", "input": "x"},
+        {"type": "custom_tool_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "x"}]},
+        {"type": "item_reference", "id": "msg_1"},
+    ]
+    assert normalise(items) == items
+    assert normalise([{"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}])
+
+
+def test_parts() -> None:
+    parts = [
+        {"type": "input_image", "image_url": {"url": "https://a.example/b.png", "detail": "low"}},
+        {"type": "input_image", "file_id": "file_1"},
+        {"type": "input_file", "file_url": "https://a.example/b.pdf"},
+        {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
+    ]
+    message = normalise([{"role": "user", "content": parts}])[0]
+    assert message["content"][0]["image_url"] == "https://a.example/b.png"
+    assert message["content"][0]["detail"] == "low"
+    with pytest.raises(RelayError) as caught:
+        check_file_ids([{"type": "compaction"}, message])
+    assert caught.value.param == "input[1].content[1].file_id"
+    check_file_ids([{"type": "message", "content": ["x", {"type": "input_text"}], "output": "x"}])
+
+
+def call(identifier: str) -> dict[str, Any]:
+    return {"type": "function_call", "call_id": identifier, "name": "f", "arguments": "{}"}
+
+
+def output(identifier: str) -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": identifier, "output": "x"}
+
+
+def test_pairs_may_stand_apart_and_ids_may_be_used_again() -> None:
+    say = normalise("hi")[0]
+    check_pairing([call("a"), call("b"), say, output("b"), output("a"), call("a"), output("a")])
+
+
+@pytest.mark.parametrize(
+    ("items", "words"),
+    [
+        ([output("a")], "No tool call found for function call output with call_id a"),
+        ([call("a")], "No tool output found for function call a"),
+        ([call("a"), call("a"), output("a")], "Two open calls"),
+        ([call("a"), output("a"), output("a")], "Two outputs"),
+    ],
+)
+def test_orphans(items: list[dict[str, Any]], words: str) -> None:
+    with pytest.raises(RelayError, match=words) as caught:
+        check_pairing(items)
+    assert (caught.value.status, caught.value.param, caught.value.code) == (400, "input", None)
+
+
+def test_call_items_as_functions() -> None:
+    custom = {"type": "custom_tool_call", "call_id": "c", "name": "p", "namespace": "ns", "input": 'a"b'}
+    assert (key_of_call(custom), arguments_of_call(custom)) == ("ns__p", '{"input":"a\\"b"}')
+    assert arguments_of_call(call("a")) == "{}"
+    shell = {"type": "shell_call", "call_id": "c", "action": {"commands": ["ls"], "timeout_ms": None}}
+    assert (key_of_call(shell), arguments_of_call(shell)) == ("shell", '{"commands":["ls"]}')
+    local = {"type": "local_shell_call", "call_id": "c", "action": {"type": "exec", "command": ["ls"], "env": {}}}
+    assert arguments_of_call(local) == '{"command":["ls"],"env":{}}'
+    patch = {"type": "apply_patch_call", "call_id": "c", "operation": {"type": "delete_file", "path": "a"}}
+    assert arguments_of_call(patch) == '{"type":"delete_file","path":"a"}'
+    assert call_id_of({"type": "local_shell_call_output", "id": "c"}) == "c"
+    assert call_id_of({"type": "function_call", "call_id": 5}) is None
+
+
+def test_outputs() -> None:
+    assert output_of(output("a")) == "x"
+    assert output_of({"type": "function_call_output", "output": [{"type": "input_text", "text": "x"}]}) == [
+        {"type": "input_text", "text": "x"}
+    ]
+    assert output_of({"type": "local_shell_call_output"}) == ""
+    assert output_of({"type": "shell_call_output", "output": [{"stdout": "a"}]}) == '[{"stdout":"a"}]'
+    assert output_of({"type": "apply_patch_call_output", "status": "completed"}) == "completed"
+    assert output_of({"type": "apply_patch_call_output", "status": "failed", "output": "no"}) == "no"
+
+
+# --- chat messages
+
+
+def test_chat_messages() -> None:
+    items = from_messages(
+        [
+            {"role": "system", "content": "s"},
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "u"}, {"type": "image_url", "image_url": {"url": "data:x"}}],
+            },
+            {"role": "user", "content": [{"type": "file", "file": {"file_data": "data:x"}}, "plain"]},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}],
+            },
+            {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "t"}]},
+            {"role": "assistant", "refusal": "no"},
+            {"role": "assistant", "content": "done"},
+        ]
+    )
+    assert [item["type"] for item in items] == [
+        "message",
+        "message",
+        "message",
+        "function_call",
+        "function_call_output",
+        "message",
+        "message",
+    ]
+    assert items[1]["content"][1]["image_url"] == "data:x"
+    assert items[2]["content"][0] == {"type": "input_file", "file_data": "data:x"}
+    assert items[4]["output"] == [{"type": "input_text", "text": "t"}]
+    assert items[5]["content"] == [{"type": "refusal", "refusal": "no"}]
+    check_pairing(items)
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ({}, "messages"),
+        ([5], "messages[0]"),
+        ([{"role": "robot", "content": "x"}], "messages[0].role"),
+        ([{"role": "tool", "content": "x"}], "messages[0].call_id"),
+        ([{"role": "assistant", "tool_calls": [5]}], "messages[0].tool_calls[0].function"),
+        ([{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}], "messages[0].tool_calls[0].call_id"),
+    ],
+)
+def test_odd_chat_messages(messages: Any, param: str) -> None:
+    with pytest.raises(RelayError) as caught:
+        from_messages(messages)
+    assert caught.value.param == param
