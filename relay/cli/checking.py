@@ -32,7 +32,7 @@ def check(options: argparse.Namespace) -> int:
     if not settings.upstreams:
         print("No upstream is configured; relay serve would use its demo model (see relay --help).")
         return 0
-    answers = asyncio.run(probe(settings.upstreams))
+    answers = asyncio.run(probe(settings))
     lines = [_line(one, answer, bool(settings.keys)) for one, answer in zip(settings.upstreams, answers, strict=True)]
     width = [max(len(cells[column]) for cells, _ in lines) for column in range(3)]
     for cells, fine in lines:

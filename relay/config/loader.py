@@ -191,12 +191,18 @@ def _flag_upstream(flag: str, environ: Mapping[str, str]) -> UpstreamSettings:
 def _capabilities(
     source: _Source, tables: dict[str, Any], known: Collection[str] | None
 ) -> dict[str, Mapping[str, Any]]:
+    row = ROWS['capabilities."GLOB"']["ROW"]
     for pattern, table in tables.items():
         label = f"[capabilities.{_quoted(pattern)}]"
         source.table(label, table)
         if known is not None:
             source.check_names(label, table, known, "row")
-    return tables
+    return {
+        pattern: {
+            name: source.value(row, f"capabilities.{_quoted(pattern)}", name, value) for name, value in table.items()
+        }
+        for pattern, table in tables.items()
+    }
 
 
 def _prompts(source: _Source, tables: dict[str, Any]) -> dict[str, PromptSettings]:

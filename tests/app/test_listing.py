@@ -8,10 +8,12 @@ from typing import Any
 import orjson
 import pytest
 
-from relay.app.listing import credentials, model_ids, probe, unsupported
-from relay.config import UpstreamSettings
+from relay.app.listing import model_ids, probe, unsupported
+from relay.app.services import Upstream
+from relay.config import Settings, UpstreamSettings
 from relay.errors import RelayError
-from relay.upstream import Client
+from relay.providers.registry import PROVIDERS
+from relay.upstream import Client, Timeouts, parse_base_url
 from tests.support import run
 
 OPENAI = {"object": "list", "data": [{"id": "gpt-5", "object": "model"}, {"id": "o3-pro"}]}
@@ -33,10 +35,12 @@ async def asked(
 
     server = await asyncio.start_server(on_connection, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
+    settings = UpstreamSettings("one", dialect, f"http://127.0.0.1:{port}{base_path}", **more)
     client = Client()
     try:
-        upstream = UpstreamSettings("one", dialect, f"http://127.0.0.1:{port}{base_path}", **more)
-        ids = await model_ids(client, upstream, bearer)
+        # The provider has no part in it.
+        upstream = Upstream(settings, PROVIDERS["chat"], *parse_base_url(settings.base_url), Timeouts(), client)
+        ids = await model_ids(upstream, bearer)
     finally:
         await client.aclose()
         server.close()
@@ -84,13 +88,13 @@ def test_the_key_goes_into_its_header(dialect: str, header: bytes) -> None:
 
 
 def test_the_upstreams_own_key_stands_before_the_clients() -> None:
-    with_key = UpstreamSettings("one", "chat", "http://h", api_key="own")
-    without = UpstreamSettings("one", "chat", "http://h")
-    azure = UpstreamSettings("one", "responses", "http://h", api_key="own", auth_header="api-key")
-    assert credentials(with_key, "client") == (("authorization", "Bearer own"),)
-    assert credentials(without, "client") == (("authorization", "Bearer client"),)
-    assert credentials(without) == ()
-    assert credentials(azure) == (("api-key", "own"),)
+    body = orjson.dumps(OPENAI)
+    assert b"\r\nauthorization: Bearer own\r\n" in run(asked("chat", "", body, bearer="client", api_key="own"))[0]
+    assert b"\r\nauthorization: Bearer client\r\n" in run(asked("chat", "", body, bearer="client"))[0]
+    assert b"authorization" not in run(asked("chat", "", body))[0]
+    azure = run(asked("responses", "", body, bearer="client", api_key="own", auth_header="api-key"))[0]
+    assert b"\r\napi-key: own\r\n" in azure
+    assert b"client" not in azure
 
 
 @pytest.mark.parametrize(
@@ -105,7 +109,12 @@ def test_the_upstreams_own_key_stands_before_the_clients() -> None:
         (200, b"<html>", None, "Its list of models is not JSON; check base_url."),
         (200, b'{"hello": 1}', None, "Its list of models has a form that is not known; check dialect."),
         (200, b'"x"', None, "Its list of models has a form that is not known; check dialect."),
-        (200, b"[" + b" " * (16 << 20) + b"]", None, "Its list of models is longer than 16 MiB."),
+        (
+            200,
+            b"[" + b" " * (16 << 20) + b"]",
+            None,
+            "The upstream answered badly: it is larger than 16,777,216 bytes.",
+        ),
     ],
 )
 def test_failures_in_plain_words(status: int, body: bytes, key: str | None, message: str) -> None:
@@ -128,7 +137,7 @@ def test_an_upstream_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None
         server = await asyncio.start_server(on_connection, "127.0.0.1", 0)
         try:
             port = server.sockets[0].getsockname()[1]
-            answers = await probe([UpstreamSettings("one", "chat", f"http://127.0.0.1:{port}")])
+            answers = await probe(Settings(upstreams=(UpstreamSettings("one", "chat", f"http://127.0.0.1:{port}"),)))
             await left.wait()
             return answers
         finally:
@@ -153,13 +162,12 @@ def test_one_dead_upstream_leaves_the_others_alone() -> None:
         dead_port = dead.sockets[0].getsockname()[1]
         dead.close()
         try:
-            return await probe(
-                [
-                    UpstreamSettings("dead", "chat", f"http://127.0.0.1:{dead_port}"),
-                    UpstreamSettings("well", "chat", f"http://127.0.0.1:{port}"),
-                    UpstreamSettings("aws", "anthropic", "https://bedrock-runtime.us-east-1.amazonaws.com"),
-                ]
+            upstreams = (
+                UpstreamSettings("dead", "chat", f"http://127.0.0.1:{dead_port}"),
+                UpstreamSettings("well", "chat", f"http://127.0.0.1:{port}"),
+                UpstreamSettings("aws", "chat", "https://bedrock-runtime.us-east-1.amazonaws.com"),
             )
+            return await probe(Settings(upstreams=upstreams))
         finally:
             server.close()
 
