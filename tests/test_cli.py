@@ -151,6 +151,24 @@ def test_flags_are_checked_like_the_file() -> None:
     assert said("serve", "--upstream", "chta=http://h")[2].startswith("relay: error: --upstream chta: unknown dialect")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('quirks = "vlm"\n', '[upstreams.a] quirks: unknown "vlm"; did you mean "vllm"? (known: '),
+        (
+            '[capabilities."x*"]\nsamplng = "none"\n',
+            '[capabilities."x*"] samplng: unknown row; did you mean "sampling"?',
+        ),
+    ],
+)
+def test_names_of_the_capability_tables_are_checked(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text('[upstreams.a]\ndialect = "chat"\nbase_url = "http://h"\n' + text)
+    code, _, err = said("check", "--config", str(path))
+    assert code == 1
+    assert err.startswith(f"relay: error: {path}: {message}")
+
+
 def test_the_default_model_must_lead_somewhere(tmp_path: Path) -> None:
     path = tmp_path / "relay.toml"
     one = '[upstreams.{}]\ndialect = "chat"\nbase_url = "http://h"\n'

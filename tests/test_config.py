@@ -320,7 +320,7 @@ def test_server_flags_win_over_the_file(tmp_path: Path) -> None:
 
 def test_secrets_are_in_no_repr(tmp_path: Path) -> None:
     text = f'[keys]\nme = "env:ME"\n[upstreams.one]\ndialect = "chat"\nbase_url = "http://h"\napi_key = "{CANARY}-2"\n'
-    text += f'headers = {{ x-token = "{CANARY}-3" }}\n'
+    text += f'headers = {{ x-token = "{CANARY}-3" }}\nextra_body = {{ token = "{CANARY}-4" }}\n'
     settings = read(tmp_path, text, {"ME": f"{CANARY}-1"})
     assert CANARY not in repr(settings) + repr(settings.keys) + repr(settings.upstreams) + repr(settings.keys["me"])
     assert settings.secrets() == {f"{CANARY}-1", f"{CANARY}-2"}

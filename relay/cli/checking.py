@@ -7,6 +7,7 @@ import asyncio
 import os
 
 from relay.app.listing import probe
+from relay.app.names import capability_names, quirk_names
 from relay.app.routing import Router
 from relay.cli.arguments import complain
 from relay.config import ConfigError, Settings, UpstreamSettings, load
@@ -17,7 +18,14 @@ def settings_of(options: argparse.Namespace) -> Settings:
     """File, flags and environment. Raises: ConfigError."""
     flags = ("host", "port", "uds", "workers", "http", "ssl_certfile", "ssl_keyfile", "log_level")
     server = {flag: getattr(options, flag, None) for flag in flags}
-    settings = load(options.config, environ=os.environ, server=server, upstreams=options.upstream)
+    settings = load(
+        options.config,
+        environ=os.environ,
+        server=server,
+        upstreams=options.upstream,
+        capability_rows=capability_names(),
+        quirks=quirk_names(),
+    )
     if settings.server.default_model and settings.upstreams:
         try:
             Router(settings).resolve(None)
