@@ -118,10 +118,13 @@ class HttpConnection(asyncio.Protocol):
         if self._closing:
             return
         request = self._request
-        if scanner.complete and scanner.waiting_bytes > self._limits.pipelined_bytes:
-            self._abort()
-            return
-        if request is not None and request.buffered_bytes > self._limits.body_buffer_bytes and not self._reading_paused:
+        if scanner.complete:
+            # Reading stays on from here, so that the client's leaving is seen: what it may send meanwhile is bounded.
+            self._resume_reading()
+            if scanner.waiting_bytes > self._limits.pipelined_bytes:
+                self._abort()
+                return
+        elif request and not self._reading_paused and request.buffered_bytes > self._limits.body_buffer_bytes:
             self._reading_paused = True
             self._transport.pause_reading()
         self._watch()
@@ -211,12 +214,17 @@ class HttpConnection(asyncio.Protocol):
 
     def on_body_taken(self, *, continued: bool) -> None:
         """The app took what was there of the body, or wants a body that the client holds back."""
-        if self._reading_paused and not self._closing:
-            self._reading_paused = False
+        if self._closing:
+            return
+        if self._resume_reading() or continued:
+            self._watch()
+
+    def _resume_reading(self) -> bool:
+        """Whether it was paused."""
+        was, self._reading_paused = self._reading_paused, False
+        if was:
             self._transport.resume_reading()
-            self._watch()
-        elif continued:
-            self._watch()
+        return was
 
     def on_response_end(self) -> None:
         """The response is written: the next request's turn, or the end."""
@@ -327,9 +335,7 @@ class HttpConnection(asyncio.Protocol):
             if transport.get_write_buffer_size():
                 self._watch_unsent()
             return
-        if self._reading_paused:
-            self._reading_paused = False
-            transport.resume_reading()
+        self._resume_reading()
         if transport.can_write_eof():
             transport.write_eof()
         if transport.get_write_buffer_size():

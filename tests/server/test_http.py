@@ -252,6 +252,34 @@ def test_a_large_body_is_not_buffered_while_the_app_does_not_read(http: str) -> 
     run(main())
 
 
+def test_reading_goes_on_after_a_large_body_that_came_at_once(http: str) -> None:
+    """Else neither the next request nor the client's leaving would be seen."""
+
+    async def main() -> None:
+        cancelled = []
+
+        async def app(scope, receive, send) -> None:
+            if scope["path"] == "/wait":
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    cancelled.append(True)
+            await support.echo(scope, receive, send)
+
+        async with serving(app, http=http) as server:
+            client = await Client.connect(server)
+            for size in (65_537, 130_000, 250_000, 1_000_000):
+                assert len((await client.request("/", "POST", bytes(size))).body) == size + 8
+            client.write(b"POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 130000\r\n\r\n" + bytes(130_000))
+            await until(lambda: server.tasks)
+            for _ in range(5):
+                await asyncio.sleep(0.005)
+            client.leave()
+            await until(lambda: cancelled)
+
+    run(main())
+
+
 def test_expect_100_continue(http: str) -> None:
     head = b"POST / HTTP/%b\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\n"
 

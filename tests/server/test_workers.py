@@ -1,0 +1,251 @@
+"""``serve`` in processes of its own: signals, workers, crashes, the parent's death."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+import asyncio, os, signal, sys
+from relay.config import ServerSettings
+from relay.server import Built, Limits, serve
+
+ended = asyncio.Event()
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        if "refuse" in sys.argv:
+            await send({"type": "lifespan.startup.failed", "message": "no"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        print("shutdown", flush=True)
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    if scope["path"] == "/crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"%d" % os.getpid(), "more_body": True})
+    if scope["path"] == "/long":
+        try:
+            await ended.wait()
+        except asyncio.CancelledError:
+            print("cancelled", flush=True)
+            raise
+    await send({"type": "http.response.body", "body": b" done"})
+
+async def on_deadline():
+    print("deadline", flush=True)
+    ended.set()
+
+def build():
+    return Built(app, lambda: print("drain", flush=True), on_deadline)
+
+port, workers, drain = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+uds = sys.argv[4] if len(sys.argv) > 4 and sys.argv[4] != "refuse" else None
+settings = ServerSettings(port=port, workers=workers, drain_timeout_s=drain, uds=uds)
+limits = Limits(restart_s=0.05, flush_s=0.2)
+sys.exit(serve(build, settings, limits=limits, on_ready=lambda port: print("ready", port, flush=True)))
+"""
+
+
+class Process:
+    """A running ``serve``."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.popen = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            text=True,
+            bufsize=1,
+        )
+        assert self.popen.stdout is not None
+        self.out = self.popen.stdout
+        self.port = 0
+
+    def line(self) -> str:
+        """The next line, or "" at the end."""
+        assert select.select([self.out], [], [], 20)[0], "it says nothing"
+        return self.out.readline().strip()
+
+    def ready(self) -> None:
+        word, port = self.line().split()
+        assert word == "ready"
+        self.port = int(port)
+
+    def get(self, path: str = "/", timeout_s: float = 10) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
+    def pid(self) -> int:
+        """Who answers a request."""
+        return int(self.get().split()[0])
+
+    @contextmanager
+    def begun(self, path: str) -> Iterator[socket.socket]:
+        """A request whose response has begun."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as sock:
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += sock.recv(1000)
+            yield sock
+
+    def end(self) -> tuple[int, list[str]]:
+        out, _ = self.popen.communicate(timeout=20)
+        return self.popen.returncode, out.split("\n")[:-1]
+
+
+@contextmanager
+def running(*arguments: object) -> Iterator[Process]:
+    process = Process(*arguments)
+    try:
+        process.ready()
+        yield process
+    finally:
+        if process.popen.poll() is None:
+            process.popen.kill()
+        process.popen.communicate(timeout=20)
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 15) -> None:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return state != "Z"
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_stops_it_gracefully(number: signal.Signals, workers: int) -> None:
+    with running(0, workers, 10) as process:
+        assert process.get().endswith(" done")
+        process.popen.send_signal(number)
+        code, lines = process.end()
+        assert (code, sorted(lines)) == (0, ["drain"] * workers + ["shutdown"] * workers)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_deadline_and_the_flush(workers: int) -> None:
+    with running(0, workers, 0.2) as process:
+        with process.begun("/long") as sock:
+            process.popen.terminate()
+            assert sock.makefile("rb").read().endswith(b"5\r\n done\r\n0\r\n\r\n")
+        code, lines = process.end()
+        assert code == 0
+        assert "deadline" in lines
+        assert "cancelled" not in lines
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_signal_cuts_the_drain_short(workers: int) -> None:
+    with running(0, workers, 60) as process:
+        with process.begun("/long") as sock:
+            process.popen.terminate()
+            while process.line() != "drain":
+                pass
+            begin = time.monotonic()
+            process.popen.terminate()
+            assert b"0\r\n\r\n" not in sock.makefile("rb").read()
+        code, lines = process.end()
+        assert time.monotonic() - begin < 5
+        assert code == 0
+        assert "cancelled" in lines
+        assert "deadline" not in lines
+
+
+@pytest.mark.parametrize("fixed", [True, False], ids=["fixed port", "any port"])
+def test_workers_share_the_work_and_crashes_are_healed(fixed: bool) -> None:
+    with running(free_port() if fixed else 0, 2, 10) as process:
+        seen: set[int] = set()
+
+        def two() -> bool:
+            seen.add(process.pid())
+            return len(seen) == 2
+
+        eventually(two)
+        with pytest.raises((http.client.HTTPException, ConnectionError)):
+            process.get("/crash")
+        eventually(lambda: not all(alive(pid) for pid in seen))
+
+        def healed() -> bool:
+            seen.add(process.pid())  # no connection is refused meanwhile
+            return len(seen) == 3
+
+        eventually(healed)
+        process.popen.terminate()
+        assert process.end()[0] == 0
+        assert not any(alive(pid) for pid in seen)
+
+
+def test_workers_end_with_their_parent() -> None:
+    with running(0, 2, 10) as process:
+        seen: set[int] = set()
+        eventually(lambda: seen.add(process.pid()) or len(seen) == 2)
+        process.popen.kill()
+        eventually(lambda: not any(alive(pid) for pid in seen))
+
+
+def test_workers_on_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "relay.sock"
+    with running(0, 2, 10, path) as process:
+        assert process.port == 0
+        for _ in range(4):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(path))
+                sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                assert sock.makefile("rb").read().endswith(b" done")
+        process.popen.terminate()
+        assert process.end()[0] == 0
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_app_that_cannot_start_is_an_exit_code(workers: int) -> None:
+    process = Process(0, workers, 10, "refuse")
+    code, lines = process.end()
+    assert code == 1
+    assert any("no" in line for line in lines)
+
+
+def test_a_port_that_another_has_is_an_error_with_workers_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        process = Process(sock.getsockname()[1], 2, 10)
+        code, lines = process.end()
+        assert code == 1
+        assert "in use" in lines[-1]
