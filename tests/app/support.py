@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import uvicorn
 
 from relay.app import Application, create_app
@@ -19,6 +20,7 @@ from relay.demo import create_app as create_demo
 from relay.server import Server
 from relay.state import open_store
 from tests.server.support import serving
+from tests.support import until
 
 PATHS = {"chat": "/v1", "responses": "/v1", "anthropic": "", "gemini": ""}
 """Where the demo upstream has each dialect's base."""
@@ -83,6 +85,29 @@ async def relaying(
 
 
 @asynccontextmanager
+async def fronting(
+    dialect: str, url: str, *, http: str = "httptools", foreign: bool = False, **upstream: Any
+) -> AsyncIterator[Relay]:
+    """A relay in front of any upstream address."""
+    one = UpstreamSettings("up", dialect, url, **{"models": ("*",), **upstream})
+    configured = Settings(server=ServerSettings(port=0), upstreams=(one,), store=StoreSettings(kind="memory"))
+    app = create_app(configured, store=open_store("memory", None))
+    if foreign:
+        async with quiet_uvicorn(app) as port:
+            yield Relay(port, app, create_demo(), 0)
+    else:
+        async with serving(app, http=http, on_drain=app.on_drain, on_deadline=app.on_deadline) as running:
+            yield Relay(running.port, app, create_demo(), 0, running)
+
+
+def post(body: Mapping[str, Any], *headers: str) -> bytes:
+    """A raw ``POST /v1/responses``."""
+    content = orjson.dumps(body)
+    lines = ["POST /v1/responses HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json", *headers]
+    return "\r\n".join([*lines, f"Content-Length: {len(content)}", "", ""]).encode() + content
+
+
+@asynccontextmanager
 async def quiet_uvicorn(app: Any) -> AsyncIterator[int]:
     """Another ASGI server, on the test's own loop; yields its port."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -91,6 +116,7 @@ async def quiet_uvicorn(app: Any) -> AsyncIterator[int]:
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
+        await until(lambda: server.started)
         yield listener.getsockname()[1]
     finally:
         server.should_exit = server.force_exit = True
