@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
+import pytest
+
 from relay.server import Server
 from tests.server.support import Client, serving
 from tests.wire.frames import CLOSE, PING, TEXT, frame
@@ -17,14 +19,22 @@ ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 Session = Callable[[Any, Any, Any], Awaitable[None]]
 
 
-def websocket_app(session: Session) -> Any:
-    """An ASGI app: ``session(scope, receive, send)`` runs once websocket.connect was received; no lifespan."""
+def websocket_app(session: Session, failures: list[BaseException] | None = None) -> Any:
+    """An ASGI app: ``session(scope, receive, send)`` runs once websocket.connect was received; no lifespan.
+
+    The server survives what a session raises, so failed assertions go to ``failures`` as well.
+    """
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "websocket":
             raise RuntimeError(f"no {scope['type']} here")
         assert await receive() == {"type": "websocket.connect"}
-        await session(scope, receive, send)
+        try:
+            await session(scope, receive, send)
+        except (AssertionError, pytest.fail.Exception) as failure:
+            if failures is not None:
+                failures.append(failure)
+            raise RuntimeError("an assertion failed in the session") from failure
 
     return app
 
@@ -111,14 +121,17 @@ class Served:
 
 @asynccontextmanager
 async def serving_websocket(session: Session, **options: Any) -> AsyncIterator[Served]:
-    """``support.serving`` for ``websocket_app(session)``."""
-    async with serving(websocket_app(session), **options) as server:
+    """``support.serving`` for ``websocket_app(session)``; raises at the end what failed in a session."""
+    failures: list[BaseException] = []
+    async with serving(websocket_app(session, failures), **options) as server:
         served = Served(server)
         try:
             yield served
         finally:
             for client in served.clients:
                 client.leave()
+    if failures:
+        raise failures[0]
 
 
 def request(**headers: str) -> bytes:

@@ -234,6 +234,24 @@ def test_a_message_may_be_exactly_as_long_as_the_limit() -> None:
     assert events_of([data], KEEPS) == [Text(text), Text(text)]
 
 
+def test_each_message_has_the_whole_limit() -> None:
+    parts = deflate(*[b"x" * (LIMIT - 1)] * 3)
+    data = b"".join(frame(TEXT, part, rsv=RSV1) + frame(TEXT, b"y" * (LIMIT - 1)) for part in parts)
+    assert events_of([data], KEEPS) == [Text("x" * (LIMIT - 1)), Text("y" * (LIMIT - 1))] * 3
+
+
+@pytest.mark.parametrize("last", [frame(CLOSE), frame(CONTINUATION, b"\xff")])
+def test_nothing_is_kept_after_the_end(last: bytes) -> None:
+    reader = Reader(LIMIT)
+    assert len(reader.feed(frame(TEXT, b"a" * 1_000, fin=False) + frame(PING) + last[:2])) == 1
+    reader.feed(last[2:])
+    more = frame(TEXT, b"x" * 60_000)
+    tracemalloc.start()
+    assert [reader.feed(more) for _ in range(10)] == [[]] * 10
+    assert tracemalloc.get_traced_memory()[0] < 10_000
+    tracemalloc.stop()
+
+
 def test_a_message_may_have_1024_frames_and_control_frames_are_not_counted() -> None:
     data = frame(TEXT, b"a", fin=False) + (frame(PING) + frame(CONTINUATION, b"b", fin=False)) * 1_022
     assert events_of([data + frame(CONTINUATION, b"c") + frame(TEXT, b"d")])[-2:] == [
