@@ -823,7 +823,7 @@ def test_after_our_close_what_comes_is_discarded_until_the_clients() -> None:
         await send({"type": "websocket.accept"})
         await until(lambda: send.__self__._queue)
         await send({"type": "websocket.close", "code": 1001})
-        assert (await receive())["code"] == 1001
+        assert await receive() == {"type": "websocket.disconnect", "code": 1001, "reason": ""}
 
     async def check() -> None:
         async with serving_websocket(session) as served:
