@@ -164,7 +164,7 @@ async def resolve(
     if remembered is not None:
         stored = await services.store.get(previous, caller.owner)
         parent = previous if stored is not None else None
-        return Resolved(request.with_items([*remembered, *own]), parent, known=True, own=own)
+        return Resolved(request.with_window(remembered, own), parent, known=True, own=own)
     if upstream_state:
         await _check_upstream_owner(services, previous, caller)
         return Resolved(request, own=own)
@@ -177,7 +177,7 @@ async def resolve(
     chain = await services.store.load_chain(previous, caller.owner)
     if chain is None:
         raise not_found(previous)
-    return Resolved(request.with_items([*chain, *own]), previous, known=True, own=own)
+    return Resolved(request.with_window(chain, own), previous, known=True, own=own)
 
 
 def not_found(previous: str) -> RelayError:

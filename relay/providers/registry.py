@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from relay.providers import chat
+from relay.providers import chat, openai
 from relay.providers.base import Provider
 
-PROVIDERS: Final[dict[str, Provider]] = {"chat": chat.PROVIDER}
+PROVIDERS: Final[dict[str, Provider]] = {"chat": chat.PROVIDER, "responses": openai.PROVIDER}

@@ -82,6 +82,7 @@ class Emitter:
         "concluded",
         "new_id",
         "now",
+        "queued",
         "response",
         "sequence_number",
         "show_summary",
@@ -109,6 +110,7 @@ class Emitter:
         self.now = now
         self.show_summary = show_summary
         self.started = False
+        self.queued = False
         self.concluded = False
         self.sequence_number = 0
         self.call_ids: set[str] = set()
@@ -128,10 +130,15 @@ class Emitter:
         return voice
 
     def start(self) -> None:
-        """Write ``response.created`` and ``response.in_progress``, once."""
+        """Write ``response.created`` and ``response.in_progress``, once, and ``response.queued`` if ``queued``."""
         if not self.started:
             self.started = True
+            if self.queued:
+                self.response["status"] = "queued"
             self.lifecycle("response.created")
+            if self.queued:
+                self.lifecycle("response.queued")
+                self.response["status"] = "in_progress"
             self.lifecycle("response.in_progress")
 
     def conclude(self, status: str, *, reason: str | None = None, error: RelayError | None = None) -> dict[str, Any]:
@@ -147,7 +154,7 @@ class Emitter:
         response["completed_at"] = self.now() if status == "completed" else None
         response["incomplete_details"] = {"reason": reason} if reason is not None else None
         response["error"] = error.stream_error() if error is not None else None
-        response["output"] = [output.item for output in self._outputs]
+        response["output"] = self.output
         response["usage"] = self.usage_so_far()
         self._finish_response()
         return response
@@ -158,6 +165,11 @@ class Emitter:
         self.response = response
         self._finish_response()
         return response
+
+    @property
+    def output(self) -> list[dict[str, Any]]:
+        """The items so far, in ``output_index`` order."""
+        return [output.item for output in self._outputs]
 
     def usage_so_far(self) -> Usage | None:
         """The sum over all voices, as far as the upstreams have said."""
@@ -219,6 +231,11 @@ class Emitter:
         self._outputs.append(item)
         self.event("response.output_item.added", {"output_index": index, "item": item.item})
         return index
+
+    def adopt(self, item: Item) -> int:
+        """Take an item that a native upstream opened; its translator writes its events. Returns its index."""
+        self._outputs.append(item)
+        return len(self._outputs) - 1
 
     def call_id(self, proposed: str | None) -> str:
         """``proposed`` where it is usable and unused in this conversation, else a fresh one (translation.md §3.2)."""
@@ -420,6 +437,17 @@ class Voice:
         if step is not None:
             item.step(self.emitter, step)
         self._close(item)
+
+    # --- items of a native upstream
+
+    def adopt(self, item: Item) -> int:
+        """An item that the upstream opened itself; the voice closes it if the upstream does not. Returns its index."""
+        self._open.append(item)
+        return self.emitter.adopt(item)
+
+    def release(self, item: Item) -> None:
+        """The upstream closed the item itself."""
+        self._open.remove(item)
 
     # --- accounts and endings
 

@@ -213,6 +213,8 @@ class Request:
     items: list[JSON]
     tools: ToolSet
     strict: bool = False
+    resolved: bool = False
+    """Whether ``items`` begin with the window of ``previous_response_id``: then no upstream needs to know that id."""
 
     @property
     def stream(self) -> bool:
@@ -245,6 +247,10 @@ class Request:
         """``text.format`` where it is not plain text."""
         form = (self.params.get("text") or {}).get("format")
         return form if form is not None and form["type"] != "text" else None
+
+    def with_window(self, before: list[JSON], items: list[JSON]) -> Request:
+        """The same request over ``items`` and the window of the response that it continues."""
+        return replace(self.with_items([*before, *items]), resolved=True)
 
     def with_items(self, items: list[JSON]) -> Request:
         """The same request over other items; tools that items bring are merged."""

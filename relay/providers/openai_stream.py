@@ -1,0 +1,444 @@
+"""Streams of native Responses upstreams: ordinary events go out as they came, and what is missing is put in.
+
+Source: decision 20; translation.md §3.6; responses-api.md §4.4-4.5; pain.md 1-7, 20-22. The items' own life is
+``openai_items``; the Response object is ``openai_response``.
+
+An event goes out in the upstream's bytes when its number is the next one and it has all its members. A delta that looks
+like the one before it but for its text and its number (``Run``) is not even parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+from relay.errors import RelayError
+from relay.providers.base import Done
+from relay.providers.openai_failures import in_band
+from relay.providers.openai_items import DELTAS, FILLED, Kind, Part, Passed, blank, part_kind
+from relay.providers.openai_response import Context, finished, started
+from relay.providers.openai_run import Run
+from relay.responses.emitter import Emitter, Voice
+from relay.responses.json import loads
+from relay.responses.tools import JSON
+from relay.wire.sse import Decoder
+
+_MISSES: Final = 8
+"""Runs learnt in vain before a stream is no longer asked for another: its deltas differ in more than their text."""
+
+
+class Event:
+    """One parsed event on its way through: ``altered`` once it can no longer go out as it came."""
+
+    __slots__ = ("altered", "content", "name", "payload")
+
+    def __init__(self, name: str, payload: bytes, content: JSON, altered: bool) -> None:
+        self.name = name
+        self.payload = payload
+        self.content = content
+        self.altered = altered
+
+    def put(self, member: str, value: Any) -> None:
+        """Set a member, unless it has that value already."""
+        if member not in self.content or self.content[member] != value:
+            self.content[member] = value
+            self.altered = True
+
+    def need(self, member: str, value: Any) -> Any:
+        """The member, which becomes ``value`` where it is missing or of another type."""
+        if not isinstance(self.content.get(member), type(value)):
+            self.put(member, value)
+        return self.content[member]
+
+    def integer(self, member: str) -> int:
+        """An index; 0 where there is none."""
+        return int(self.need(member, 0))
+
+
+class ResponsesTranslator:
+    """One native answer. ``ignored`` counts events that are not of the public protocol, or repeat what was said."""
+
+    __slots__ = (
+        "_context",
+        "_decoder",
+        "_done",
+        "_emitter",
+        "_misses",
+        "_run",
+        "_shift",
+        "_tracks",
+        "_voice",
+        "ended",
+        "ignored",
+        "ready",
+    )
+
+    def __init__(self, context: Context, voice: Voice) -> None:
+        self._context = context
+        self._voice = voice
+        self._emitter: Emitter = voice.emitter
+        self._decoder = Decoder()
+        self._tracks: dict[int, Passed] = {}
+        self._run: Run | None = None
+        self._misses = 0
+        self._shift = 0
+        self._done: Done | None = None
+        self.ended = False
+        self.ignored = 0
+        # an upstream that keeps its responses names them: until it has, there is no id to start with
+        self.ready = not context.holds_state
+
+    def feed(self, data: bytes) -> None:
+        """Bytes of the upstream's stream. Raises: RelayError."""
+        self._take(self._decoder.feed(data))
+
+    def from_body(self, body: JSON) -> None:
+        """A whole Response: said as the events that it sums up. Raises: RelayError."""
+        if body.get("error") and body.get("status") not in ("completed", "incomplete"):
+            raise in_band(body, self._voice)
+        if not isinstance(body.get("output"), list):
+            raise RelayError("upstream_bad_response", "The upstream's answer is no Response.")
+        self._adopt(body)
+        self._begin()
+        for index, item in enumerate(body["output"]):
+            if isinstance(item, dict):
+                self._say_item(index, item)
+        self._end(str(body.get("status") or "completed"), body)
+
+    def close(self) -> Done:
+        """The input is over. Raises: RelayError ``upstream_ended_early``."""
+        if not self.ended:
+            self._take(self._decoder.close())
+        if self._done is None:
+            raise RelayError("upstream_ended_early", "The upstream's stream ended before its response was finished.")
+        return self._done
+
+    # --- events
+
+    def _take(self, events: list[tuple[bytes | None, bytes]]) -> None:
+        # hot: bench/test_native.py
+        emitter = self._emitter
+        write = emitter.write
+        kept = 0
+        for name, payload in events:
+            run = self._run
+            if run is not None:
+                number = emitter.sequence_number
+                piece = run.match(payload, number + self._shift)
+                if piece is not None:
+                    kept += len(piece)
+                    emitter.sequence_number = number + 1
+                    write(run.name, payload if not self._shift else run.numbered(payload, number + self._shift, number))
+                    continue
+            if self.ended:
+                break
+            self._slow(name, payload)
+        if kept:
+            emitter.retain(kept)
+
+    def _slow(self, name: bytes | None, payload: bytes) -> None:
+        missed, self._run = self._run, None
+        payload = payload.strip()
+        if payload == b"[DONE]" or not payload:
+            return
+        altered = False
+        try:
+            content = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            content, altered = self._odd(payload), True
+        if not isinstance(content, dict):
+            raise _nonsense(payload)
+        kind = content.get("type")
+        if not isinstance(kind, str):
+            kind, altered = (name or b"").decode("utf-8", "replace"), True
+        if kind == "error" or (content.get("error") and not kind.startswith("response.")):
+            raise in_band(content, self._voice)
+        if not kind.startswith("response."):
+            self.ignored += 1
+            return
+        event = Event(kind, payload, content, altered)
+        handler = HANDLERS.get(kind)
+        if handler is not None:
+            handler(self, event)
+            return
+        delta = DELTAS.get(kind)
+        if delta is not None:
+            self._on_delta(event, delta, missed)
+            return
+        filled = FILLED.get(kind)
+        if filled is not None:
+            self._on_filled(event, filled)
+            return
+        self._on_other(event)
+
+    def _odd(self, payload: bytes) -> Any:
+        """JSON that orjson refuses: lone surrogates, mostly (decision 24)."""
+        try:
+            return loads(payload)
+        except ValueError:
+            raise _nonsense(payload) from None
+
+    def _pass(self, event: Event) -> None:
+        """Write an event: in its own bytes if it is whole and its number is the next."""
+        emitter = self._emitter
+        theirs = event.content.get("sequence_number")
+        number = emitter.sequence_number
+        self._shift = theirs - number if type(theirs) is int else 0
+        if event.altered or theirs != number:
+            emitter.event(event.name, event.content)
+            return
+        payload = event.payload
+        # line ends between the tokens of one JSON text are blanks
+        emitter.forward(event.name.encode(), payload.replace(b"\n", b" ") if b"\n" in payload else payload)
+
+    def _begin(self) -> None:
+        """The first meaningful event (decision 3)."""
+        self._voice.begin()
+
+    # --- the Response
+
+    def _adopt(self, theirs: JSON) -> None:
+        emitter = self._emitter
+        if not emitter.started:
+            emitter.response = started(emitter.response, theirs, self._context)
+        self.ready = True
+
+    def _on_opening(self, event: Event) -> None:
+        theirs = event.content.get("response")
+        if isinstance(theirs, dict):
+            self._adopt(theirs)
+        if event.name == "response.queued":
+            self._emitter.queued = True
+
+    def _on_terminal(self, event: Event) -> None:
+        theirs = event.content.get("response")
+        if not isinstance(theirs, dict):
+            theirs = {}
+        status = event.name.removeprefix("response.")
+        if status == "done":
+            status = str(theirs.get("status") or "completed")
+        if status == "failed":
+            self._adopt(theirs)
+            raise in_band(theirs if theirs.get("error") else event.content, self._voice)
+        self._adopt(theirs)
+        self._begin()
+        output = theirs.get("output")
+        items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+        missing = len(items) - len(self._emitter.output)
+        if missing > 0:
+            known = {track.theirs for track in self._tracks.values()}
+            unsaid = [item for item in items if item.get("id") not in known]
+            for item in unsaid[-missing:]:
+                self._say_item(self._next_index(), item)
+        self._end(status, theirs)
+
+    def _end(self, status: str, theirs: JSON) -> None:
+        self._voice.end(cut=status != "completed")
+        response = finished(self._emitter, theirs, status, self._context)
+        if response["usage"] is not None:
+            self._voice.usage(response["usage"])
+        reason = (response["incomplete_details"] or {}).get("reason")
+        self._done = Done(status, reason, response)
+        self.ended = True
+
+    # --- items
+
+    def _next_index(self) -> int:
+        return max(self._tracks, default=-1) + 1
+
+    def _track(self, event: Event, item_type: str) -> Passed | None:
+        """The open item that an event belongs to, announced now if the upstream did not; None if it is over."""
+        self._begin()
+        theirs = event.content.get("output_index")
+        index = theirs if type(theirs) is int else max(self._next_index() - 1, 0)
+        track = self._tracks.get(index)
+        if track is None:
+            item: JSON = {"type": item_type}
+            if isinstance(event.content.get("item_id"), str):
+                item["id"] = event.content["item_id"]
+            track = self._open(index, item)
+        if track.over:
+            self.ignored += 1
+            return None
+        track.locate(event)
+        return track
+
+    def _open(self, index: int, item: JSON, *, announced: bool = False) -> Passed:
+        track = Passed(self._voice, item, own_call_ids=not self._context.holds_state, announced=announced)
+        self._tracks[index] = track
+        return track
+
+    def _item(self, event: Event) -> tuple[int, Passed | None, JSON] | None:
+        """The index, the open item and the item of an event that carries it; None if it says nothing new."""
+        self._begin()
+        index, item = event.integer("output_index"), event.content.get("item")
+        track = self._tracks.get(index)
+        again = track is not None and (track.over or event.name == "response.output_item.added")
+        if isinstance(item, dict) and not again:
+            return index, track, item
+        self.ignored += 1
+        return None
+
+    def _on_added(self, event: Event) -> None:
+        found = self._item(event)
+        if found is None:
+            return
+        index, _, item = found
+        before = dict(item)
+        track = self._open(index, blank(item), announced=True)
+        event.altered = event.altered or item != before
+        event.put("output_index", track.index)
+        self._pass(event)
+
+    def _on_item_done(self, event: Event) -> None:
+        found = self._item(event)
+        if found is None:
+            return
+        index, track, item = found
+        if track is None:
+            track = self._open(index, blank(dict(item)))
+        before = dict(item)
+        held = track.finish(item)
+        event.altered = event.altered or item != before
+        event.put("output_index", track.index)
+        self._emitter.retain(max(len(event.payload) - held, 0))
+        self._pass(event)
+        self._voice.release(track)
+
+    def _say_item(self, index: int, item: JSON) -> None:
+        """A whole item of which nothing was said yet."""
+        track = self._open(index, blank(dict(item)))
+        item = dict(item)
+        track.finish(item)
+        self._emitter.event("response.output_item.done", {"output_index": track.index, "item": item})
+        self._voice.release(track)
+
+    # --- parts, arguments, deltas
+
+    def _part(self, event: Event, kind: Kind) -> tuple[Passed, Part] | None:
+        """The item and the part that an event belongs to; None, and the event is dropped, if they are over."""
+        track = self._track(event, kind.item_type)
+        if track is None:
+            return None
+        part = track.part(kind, event.integer(kind.index_name) if kind.index_name else 0)
+        if kind.index_name:
+            event.put(kind.index_name, part.index)
+        return track, part
+
+    def _on_part_added(self, event: Event) -> None:
+        shown = event.content.get("part")
+        kind = part_kind(shown)
+        if kind is None:
+            self._on_other(event)
+            return
+        track = self._track(event, kind.item_type)
+        if track is None:
+            return
+        number = event.integer(kind.index_name)
+        if (kind.place, number) in track.parts:
+            self.ignored += 1
+            return
+        part = track.open_part(kind, number, announced=True)
+        event.put(kind.index_name, part.index)
+        empty = {kind.member: "", "annotations": []} if kind.name == "output_text" else {kind.member: ""}
+        event.put("part", {**event.content["part"], **empty})
+        self._pass(event)
+
+    def _on_part_done(self, event: Event) -> None:
+        shown = event.content.get("part")
+        kind = part_kind(shown)
+        if kind is None:
+            self._on_other(event)
+            return
+        found = self._part(event, kind)
+        if found is None:
+            return
+        track, part = found
+        if part.state == "done":
+            self.ignored += 1
+            return
+        text = event.content["part"].get(kind.member)
+        track.fill(part, text if isinstance(text, str) else None)
+        part.end(event.need("part", {}))
+        event.put("part", part.final)
+        self._pass(event)
+
+    def _on_delta(self, event: Event, kind: Kind, missed: Run | None) -> None:
+        found = self._part(event, kind)
+        if found is None:
+            return
+        _, part = found
+        if part.state != "open":
+            self.ignored += 1
+            return
+        said = part.say(event.need("delta", ""))
+        event.put("delta", said)
+        if kind.name == "output_text":
+            event.need("logprobs", [])
+        if not said and event.altered:
+            self.ignored += 1
+            return
+        self._emitter.retain(len(part.pieces[-1]))
+        self._pass(event)
+        self._misses += missed is not None
+        if not event.altered and self._misses < _MISSES:
+            self._run = Run.learn(event.name, event.payload, event.content, part.pieces)
+
+    def _on_filled(self, event: Event, kind: Kind) -> None:
+        found = self._part(event, kind)
+        if found is None:
+            return
+        track, part = found
+        if part.state != "open":
+            self.ignored += 1
+            return
+        text = event.content.get(kind.member)
+        track.spell(part, text if isinstance(text, str) else None)
+        event.need(kind.member, part.text())
+        if kind.name == "output_text":
+            event.need("logprobs", [])
+        part.state = "filled"
+        self._pass(event)
+
+    def _on_annotation(self, event: Event) -> None:
+        found = self._part(event, DELTAS["response.output_text.delta"])
+        if found is None:
+            return
+        _, part = found
+        event.put("annotation_index", len(part.annotations))
+        part.annotations.append(event.content.get("annotation"))
+        self._pass(event)
+
+    def _on_other(self, event: Event) -> None:
+        """An event that only passes: a step of a hosted tool, or one that is not known here."""
+        self._begin()
+        theirs = event.content.get("output_index")
+        track = self._tracks.get(theirs) if type(theirs) is int else None
+        if track is not None and "item_id" in event.content:
+            track.locate(event)
+        self._pass(event)
+
+
+def _nonsense(payload: bytes) -> RelayError:
+    message = "The upstream sent an event that is no JSON object."
+    return RelayError("upstream_bad_response", message, detail=repr(payload[:200]))
+
+
+Handler = Callable[[ResponsesTranslator, Event], None]
+
+HANDLERS: Final[dict[str, Handler]] = {
+    **dict.fromkeys(("response.created", "response.queued", "response.in_progress"), ResponsesTranslator._on_opening),
+    **dict.fromkeys(
+        ("response.completed", "response.incomplete", "response.failed", "response.done"),
+        ResponsesTranslator._on_terminal,
+    ),
+    "response.output_item.added": ResponsesTranslator._on_added,
+    "response.output_item.done": ResponsesTranslator._on_item_done,
+    "response.content_part.added": ResponsesTranslator._on_part_added,
+    "response.content_part.done": ResponsesTranslator._on_part_done,
+    "response.reasoning_summary_part.added": ResponsesTranslator._on_part_added,
+    "response.reasoning_summary_part.done": ResponsesTranslator._on_part_done,
+    "response.output_text.annotation.added": ResponsesTranslator._on_annotation,
+}
