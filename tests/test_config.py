@@ -545,6 +545,10 @@ COMPLAINTS = [
         'relay.toml: [models] "a*b*": "*" in "local/*" needs exactly one "*" on both sides',
     ),
     (
+        LOCAL + '[models]\n"a*" = "local/*-*"\n',
+        'relay.toml: [models] "a*": "*" in "local/*-*" needs exactly one "*" on both sides',
+    ),
+    (
         LOCAL + '[models]\na = "local/*"\n',
         'relay.toml: [models] a: "*" in "local/*" needs exactly one "*" on both sides',
     ),

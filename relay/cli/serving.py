@@ -114,8 +114,7 @@ def _demo_upstream() -> Iterator[UpstreamSettings]:
         yield UpstreamSettings("demo", "chat", f"http://127.0.0.1:{port}/v1")
     finally:
         assert child.stdin is not None
-        child.stdin.close()
-        child.terminate()
+        child.stdin.close()  # which is what it waits for
         try:
             child.wait(_FAREWELL_S)
         except subprocess.TimeoutExpired:
