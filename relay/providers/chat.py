@@ -401,13 +401,13 @@ def _build(request: Request, target: Target, media: Mapping[str, Media], repairs
     apply_parameters(PARAMETERS, request, build, warnings, target.upstream)
     tools = _tools(build, names)
     body = build.body
+    if body.get("thinking") == {"type": "disabled"}:
+        record["must_replay"] = "never"
     native = frozenset(tool.key for tool in tools.values() if tool.native)
     messages = Messages(record, names, native, media, warnings)
     instructions = request.params.get("instructions")
     leading = [*([instructions] if instructions else []), *build.system]
-    reasoning = request.params.get("reasoning") or {}
-    forget = reasoning.get("context") == "current_turn"
-    body["messages"] = messages.render(groups, leading, model=target.model, forget_before=forget)
+    body["messages"] = messages.render(request, groups, leading, target.model)
     if not body["messages"]:
         raise RelayError("missing_parameter", "The request has no input.", param="input")
     if record["closed_prompt"] and body["messages"][-1]["role"] == "assistant":

@@ -7,7 +7,6 @@ came before it, never on what follows, so that a longer conversation begins with
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 import string
@@ -20,6 +19,7 @@ from relay.providers.chat_reasoning import FAMILY
 from relay.providers.turns import Assist, Results, Say, Turn, text_of
 from relay.responses.envelope import Envelope, unseal
 from relay.responses.json import loads
+from relay.responses.request import Request
 from relay.responses.tools import CALL_TYPES, JSON, arguments_of_call, call_id_of, key_of_call, output_of
 
 MARKER: Final = "Operator note (not from the user): "
@@ -35,7 +35,7 @@ _TEXT_NAMES: Final = re.compile(
 class Messages:
     """Renders items for one capability record. ``native`` holds the keys of tools that the upstream knows as custom."""
 
-    __slots__ = ("_media", "_names", "_native", "_record", "_replay", "transformations", "warnings")
+    __slots__ = ("_items", "_media", "_names", "_native", "_record", "_warnings", "transformations")
 
     def __init__(
         self,
@@ -49,15 +49,18 @@ class Messages:
         self._names = names
         self._native = native
         self._media = media
-        self._replay: str = record["must_replay"]
-        self.warnings = warnings
+        self._warnings = warnings
+        self._items: list[JSON] = []
         self.transformations: list[JSON] = []
 
-    def render(self, groups: list[Turn], leading: list[str], *, model: str, forget_before: bool = False) -> list[JSON]:
-        """The messages. ``leading``: system texts of ours; ``forget_before``: only the last turn keeps its reasoning.
+    def render(self, request: Request, groups: list[Turn], leading: list[str], model: str) -> list[JSON]:
+        """The messages. ``groups``: the request's items (``providers.turns``); ``leading``: system texts of ours.
 
         Raises: RelayError naming what cannot be said.
         """
+        self._items = request.items
+        reasoning = request.params.get("reasoning") or {}
+        forget_before = reasoning.get("context") == "current_turn"
         messages: list[JSON] = []
         merged = self._record["mid_system"] != "native"
         system = list(leading)
@@ -166,7 +169,7 @@ class Messages:
             try:
                 loads(arguments)
             except ValueError:
-                self.warnings.add("input", "the arguments of a call are no JSON and were replaced by {}")
+                self._warnings.add("input", "the arguments of a call are no JSON and were replaced by {}")
                 return "{}"
         return arguments
 
@@ -191,7 +194,7 @@ class Messages:
         if not media:
             return text
         if self._record["tool_result_media"]:
-            rendered = [self._part(part, "input") for part in media]
+            rendered = [self._part(part) for part in media]
             return [{"type": "text", "text": text}, *rendered] if text else rendered
         attached.extend(media)
         return f"{text}\n\n{ATTACHED}" if text else ATTACHED
@@ -203,13 +206,10 @@ class Messages:
         marked = self._record["cache_marks"] is not None and any(part.get("prompt_cache_breakpoint") for part in parts)
         if plain and not marked and (len(parts) <= 1 or self._record["text_only_content"]):
             return "\n\n".join(part["text"] for part in parts)
-        return [self._part(part, "input") for part in parts]
+        return [self._part(part) for part in parts]
 
-    def _part(self, part: JSON, path: str) -> JSON:
-        render = _PARTS.get(part["type"])
-        if render is None:
-            raise RelayError("unsupported_value", f"A part of type '{part['type']}' cannot be said here.", param=path)
-        result = render(self, part)
+    def _part(self, part: JSON) -> JSON:
+        result = _PARTS[part["type"]](self, part)
         marks = _CACHE_MARKS.get(self._record["cache_marks"])
         if marks is not None and part.get("prompt_cache_breakpoint"):
             result.update(marks(part["prompt_cache_breakpoint"]))
@@ -221,11 +221,11 @@ class Messages:
     def _image_part(self, part: JSON) -> JSON:
         url = part.get("image_url")
         if not isinstance(url, str):
-            raise RelayError("unsupported_parameter", "An image needs its image_url.", param="input")
-        image: JSON = {"url": self._inlined(url) if not self._record["image_url_fetch"] else url}
+            raise RelayError("missing_parameter", "An image needs its image_url.", param=self._where(part))
+        image: JSON = {"url": url if self._record["image_url_fetch"] else self._inlined(url, part)}
         detail = part.get("detail")
         if detail == "original" and not self._record["image_detail_original"]:
-            self.warnings.add("input", "image detail 'original' was sent as 'high'")
+            self._warnings.add(f"{self._where(part)}.detail", "'original' was sent as 'high'")
             detail = "high"
         if detail is not None:
             image["detail"] = detail
@@ -233,7 +233,7 @@ class Messages:
 
     def _audio_part(self, part: JSON) -> JSON:
         if not self._record["audio"]:
-            raise RelayError("unsupported_value", "This upstream takes no audio.", param="input")
+            raise RelayError("unsupported_value", "This upstream takes no audio.", param=self._where(part))
         audio = part["input_audio"]
         return {"type": "input_audio", "input_audio": {"data": audio["data"], "format": audio["format"]}}
 
@@ -241,18 +241,18 @@ class Messages:
         name = str(part.get("filename") or "file")
         content = self._file_content(part, name)
         if content.content_type.startswith(_TEXT_TYPES):
-            text = _decoded(content.data).decode("utf-8", "replace")
+            text = self._decoded(content.data, part).decode("utf-8", "replace")
             return {"type": "text", "text": f"File {name}:\n\n{text}"}
         if not self._record["files"]:
             message = f"This upstream takes no files of the type {content.content_type}."
-            raise RelayError("unsupported_value", message, param="input")
+            raise RelayError("unsupported_value", message, param=self._where(part))
         url = f"data:{content.content_type};base64,{content.data}"
         return {"type": "file", "file": {"filename": name, "file_data": url}}
 
     def _file_content(self, part: JSON, name: str) -> _Content:
         data = part.get("file_data")
         if not isinstance(data, str):
-            data = self._inlined(str(part.get("file_url") or ""))
+            data = self._inlined(str(part.get("file_url") or ""), part)
         found = data_url(data)
         if found is not None:
             content = _Content(found.content_type, found.data)
@@ -262,14 +262,34 @@ class Messages:
             content.content_type = "text/plain" if _TEXT_NAMES.fullmatch(name) else "application/pdf"
         return content
 
-    def _inlined(self, url: str) -> str:
+    def _inlined(self, url: str, part: JSON) -> str:
         """A URL's content as a ``data:`` URL, from what the app fetched."""
         if url.startswith("data:"):
             return url
         fetched = self._media.get(url)
         if fetched is None:
-            raise RelayError("failed_to_download_image", f"'{url[:200]}' could not be fetched.", param="input")
+            message = f"'{url[:200]}' could not be fetched."
+            raise RelayError("failed_to_download_image", message, param=self._where(part))
         return f"data:{fetched.content_type};base64,{base64.b64encode(fetched.data).decode()}"
+
+    def _decoded(self, data: str, part: JSON) -> bytes:
+        try:
+            return base64.b64decode(data)
+        except ValueError:
+            message = "file_data is no base64."
+            raise RelayError("invalid_value", message, param=f"{self._where(part)}.file_data") from None
+
+    def _where(self, part: JSON) -> str:
+        """The path of a part, for an error."""
+        places = (
+            f"input[{index}].{field}[{number}]"
+            for index, item in enumerate(self._items)
+            for field in ("content", "output")
+            if isinstance(item.get(field), list)
+            for number, one in enumerate(item[field])
+            if one is part
+        )
+        return next(places, "input")
 
     # --- reasoning
 
@@ -290,16 +310,17 @@ class Messages:
             thoughts.texts.append(shown)
 
     def _replay_thoughts(self, message: JSON, thoughts: _Thoughts, calls: bool) -> None:
-        if self._replay == "details":
+        replay = self._record["must_replay"]
+        if replay == "details":
             if thoughts.details:
                 message[self._record["reasoning_in_field"]] = thoughts.details
-        elif self._replay == "always" or (self._replay == "tool_turns" and calls):
+        elif replay == "always" or (replay == "tool_turns" and calls):
             text = "".join(thoughts.texts)
             if text:
                 message[self._record["reasoning_in_field"]] = text
-            elif self._replay == "tool_turns":
+            elif replay == "tool_turns":
                 # the server refuses a turn with calls that lacks its reasoning
-                self.warnings.add("input", "the reasoning of a turn with tool calls is lost")
+                self._warnings.add("input", "the reasoning of a turn with tool calls is lost")
                 message[self._record["reasoning_in_field"]] = " "
 
 
@@ -361,13 +382,6 @@ def _merged(before: str | list[JSON], content: str | list[JSON]) -> str | list[J
 
 def _as_parts(content: str | list[JSON]) -> list[JSON]:
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-def _decoded(data: str) -> bytes:
-    try:
-        return base64.b64decode(data, validate=False)
-    except (binascii.Error, ValueError):
-        raise RelayError("invalid_value", "file_data is no base64.", param="input") from None
 
 
 _ALPHABET: Final = string.digits + string.ascii_letters

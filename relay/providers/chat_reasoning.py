@@ -50,7 +50,8 @@ class Thinking:
 
     def raw(self, field: str, text: str) -> None:
         """Raw reasoning that came under the name ``field``."""
-        self._resume()
+        if self._spoke:
+            self._resume()
         if self._keep:
             self._field = field
             self._texts.append(text)
@@ -79,12 +80,11 @@ class Thinking:
                 self._voice.reasoning_end()
 
     def _resume(self) -> None:
-        if self._spoke:
-            self._spoke = False
-            if self._details:
-                self._flush(None)
-                self._details = []
-            self._voice.reasoning_end()
+        self._spoke = False
+        if self._details:
+            self._flush(None)
+            self._details = []
+        self._voice.reasoning_end()
 
     def _flush(self, signature: str | None) -> None:
         blocks: list[JSON] = []
@@ -103,7 +103,7 @@ class Thinking:
         name = _SHOWN.get(kind)
         text = entry.get(name) if name else None
         shown = text if isinstance(text, str) else ""
-        if shown:
+        if shown and self._spoke:
             self._resume()
         last = self._details[-1] if self._details else None
         if last is not None and name and last[0]["type"] == kind and _same_block(last[0], entry):

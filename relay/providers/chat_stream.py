@@ -243,9 +243,12 @@ class ChatTranslator:
         if len(delta) == 1:
             ((field, value),) = delta.items()
             handler = _HANDLERS.get(field)
-            if handler is not None:
-                if value:
-                    handler(self, value)
+            if handler is not None and value:
+                handler(self, value)
+                return
+            if value and value.__class__ is str and field in self._context.reasoning_fields:
+                self._spoke = True
+                self._thinking.raw(field, value)
                 return
         # the order of these is the order of one chunk's output, whatever the order of its keys
         details = delta.get("reasoning_details")

@@ -710,7 +710,13 @@ def test_audio_is_left_out_with_a_warning() -> None:
 
 def test_what_nobody_knows_is_ignored() -> None:
     odd = {"content": 7, "tool_calls": 7, "function_call": 7, "refusal": 7, "images": 7, "annotations": 7, "x": 7}
-    chunks = [chunk(odd), {"prompt_filter_results": [], "choices": []}, {"choices": "odd"}, {"choices": ["odd"]}]
+    chunks = [
+        chunk({"content": ""}),
+        chunk(odd),
+        {"prompt_filter_results": [], "choices": []},
+        {"choices": "odd"},
+        {"choices": ["odd"]},
+    ]
     more = [
         {},
         b"event: ping\ndata: {}\n\n",

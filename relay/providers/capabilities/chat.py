@@ -235,7 +235,6 @@ ROWS: Final[tuple[Row, ...]] = (
             "efforts": ladder("none", "low", "medium", "high"),
             "reasoning_out_fields": ("reasoning", "reasoning_content", "thinking"),
             "reasoning_in_field": "reasoning",
-            "tool_result_media": True,
             "closed_prompt": True,
             "forward": _VLLM_FORWARD,
         },
