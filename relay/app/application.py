@@ -105,14 +105,21 @@ class Application:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(self.services, scope, headers_of(scope), receive, send)
         try:
+            await self._answered(exchange)
+        except (ClientLeft, ConnectionError):
+            pass  # nobody is there to be told
+
+    async def _answered(self, exchange: Exchange) -> None:
+        scope = exchange.scope
+        try:
             await self._answer(exchange)
         except RelayError as error:
             if error.detail:
                 log.info("%s %s: %s (%s)", scope["method"], scope["path"], error.message, error.detail)
             if not exchange.begun:
                 await exchange.error(error)
-        except ClientLeft:
-            pass
+        except (ClientLeft, ConnectionError):
+            raise
         except Exception:
             log.exception("%s %s failed for a reason of our own", scope["method"], scope["path"])
             if exchange.begun:

@@ -97,12 +97,12 @@ class Turn:
         "_ready",
         "_sending",
         "_sent_at",
-        "_started_at",
         "_upstream_id",
         "attachment",
         "emitter",
         "plan",
         "services",
+        "started_at",
         "task",
     )
 
@@ -122,12 +122,13 @@ class Turn:
         self._attempts = 0
         self._first: float | None = None
         self._interruption: RelayError | None = None
-        self._ready: Callable[[], bool] | None = None
+        # an upstream that keeps the response gives it its id: nothing can be said before that has come
+        self._ready: Callable[[], bool] = lambda: not plan.target.holds_state
         self._sending = False
         self._upstream_id: str | None = None
         self._loop = asyncio.get_running_loop()
         self.task: asyncio.Task[Any] | None = None
-        self._started_at = self._sent_at = self._loop.time()
+        self.started_at = self._sent_at = self._loop.time()
         for call in plan.calls[:1]:
             for warning in call.warnings:
                 emitter.warn(*warning)
@@ -142,16 +143,9 @@ class Turn:
         self.services.begin(self)
         end = "cancelled"
         try:
-            end = await self._run()
-        except asyncio.CancelledError:
-            if self._interruption is None:
-                raise
-            if self.task is not None:
-                self.task.uncancel()
-            end = await self._fail(self._interruption)
-        except Exception:
-            log.exception("a turn failed for a reason of our own")
-            end = await self._fail(RelayError("internal", "The relay had an internal error."))
+            end = await self._to_the_end()
+        except OSError:
+            pass  # ASGI: sending to a client that has left
         finally:
             self.services.end(self)
             record = self._record(end)
@@ -159,6 +153,21 @@ class Turn:
             if self.services.on_record is not None:
                 self.services.on_record(record)
         return record
+
+    async def _to_the_end(self) -> str:
+        try:
+            return await self._run()
+        except asyncio.CancelledError:
+            if self._interruption is None:
+                raise
+            if self.task is not None:
+                self.task.uncancel()
+            return await self._fail(self._interruption)
+        except OSError:
+            raise
+        except Exception:
+            log.exception("a turn failed for a reason of our own")
+            return await self._fail(RelayError("internal", "The relay had an internal error."))
 
     def interrupt(self, error: RelayError) -> None:
         """End the turn with ``response.failed`` (or an HTTP error, if nothing was sent): decision 38."""
@@ -172,16 +181,19 @@ class Turn:
             return False
         if self.attachment.begun:
             return now - self._sent_at >= HEARTBEAT_S
-        return now - self._started_at >= COMMIT_S and self._ready is not None and self._ready()
+        return now - self.started_at >= COMMIT_S and self._ready()
 
     async def break_silence(self) -> None:
         """Commit after 10 s without an event; a heartbeat after 15 s of silence (decisions 3 and 4)."""
         self._sent_at = self._loop.time()
-        if self.attachment.begun:
-            await self.attachment.heartbeat()
-        else:
-            self.emitter.start()
-            await self._flush()
+        try:
+            if self.attachment.begun:
+                await self.attachment.heartbeat()
+            else:
+                self.emitter.start()
+                await self._flush()
+        except OSError:
+            pass  # the client has left, which the turn's own task is told
 
     def headers(self) -> list[Header]:
         """Headers of the answer that the turn knows: warnings, the upstream's request id."""
@@ -394,11 +406,11 @@ class Turn:
             self._sending = False
         self._sent_at = self._loop.time()
         if self._first is None and self.attachment.begun:
-            self._first = self._sent_at - self._started_at
+            self._first = self._sent_at - self.started_at
 
     def _mark_first(self) -> None:
         if self._first is None:
-            self._first = self._loop.time() - self._started_at
+            self._first = self._loop.time() - self.started_at
 
     def _record(self, end: str) -> TurnRecord:
         plan, response = self.plan, self.emitter.response
@@ -412,7 +424,7 @@ class Turn:
             end,
             self._attempts,
             self._first,
-            self._loop.time() - self._started_at,
+            self._loop.time() - self.started_at,
             usage,
         )
 
