@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -19,20 +18,12 @@ from relay.server.lifespan import Lifespan
 from relay.server.limits import Limits
 from relay.server.parsers import PARSERS
 from relay.server.sockets import bind, remove_path
+from relay.server.websocket import upgrade
 
 if TYPE_CHECKING:
     from relay.config import ServerSettings
-    from relay.server.upgrade import Upgrade
 
 _FAREWELL_S = 1.0  # for cancelled requests to clean up
-
-
-def _upgrade() -> Upgrade | None:
-    try:
-        upgrade: Upgrade = importlib.import_module("relay.server.websocket").upgrade
-    except ModuleNotFoundError:
-        return None
-    return upgrade
 
 
 class Server:
@@ -77,7 +68,7 @@ class Server:
         sock = bind(settings) if sock is None else sock
         try:
             context.state = await self._lifespan.start()
-            context.upgrade = _upgrade()
+            context.upgrade = upgrade
             parser = PARSERS[settings.http]
             self._server = await self._listen(sock, lambda: HttpConnection(context, parser), tls)
             if sock.family == socket.AF_UNIX:

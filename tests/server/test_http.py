@@ -547,6 +547,7 @@ def test_an_answer_before_the_request_has_ended_closes_and_arrives(http: str) ->
             answer = await client.answer()
             assert (answer.status, answer.body, answer.headers["connection"]) == (401, b"no", "close")
             client.write(bytes(1_000_000))
+            assert await client.reader.read() == b""  # an end, not a reset
             client.leave()
             await until(lambda: server.connections == 0)
 

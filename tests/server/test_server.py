@@ -64,7 +64,8 @@ def test_drain_lets_running_requests_finish_and_closes_idle_ones() -> None:
             idle = await Client.connect(server)
             await until(lambda: server.connections == 2)
             stopping = asyncio.create_task(server.stop(20))
-            assert await idle.ended() == b""
+            async with asyncio.timeout(1):
+                assert await idle.ended() == b""
             assert calls == ["drain"]
             with pytest.raises(ConnectionRefusedError):
                 await Client.connect(server)
@@ -96,6 +97,23 @@ def test_a_response_that_begins_in_a_drain_says_close() -> None:
             assert (answer.body, answer.headers["connection"]) == (b"GET /1? ", "close")
             assert await client.ended() == b""
             client.leave()
+            await stopping
+
+    run(main())
+
+
+def test_a_request_that_is_half_there_when_a_drain_begins_is_answered() -> None:
+    async def main() -> None:
+        async with serving(echo) as server:
+            client = await Client.connect(server)
+            client.write(b"GET /1 HTTP/1.1\r\n")
+            await until(lambda: any(one._scanner.waiting_bytes for one in server._context.connections))
+            stopping = asyncio.create_task(server.stop(20))
+            await asyncio.sleep(0.005)
+            client.write(b"Host: a\r\n\r\n")
+            answer = await client.answer()
+            assert (answer.body, answer.headers["connection"]) == (b"GET /1? ", "close")
+            assert await client.ended() == b""
             await stopping
 
     run(main())

@@ -213,6 +213,22 @@ def test_workers_share_the_work_and_crashes_are_healed(fixed: bool) -> None:
         assert not any(alive(pid) for pid in seen)
 
 
+def test_draining_workers_refuse_connections() -> None:
+    with running(free_port(), 2, 60) as process, process.begun("/long"):
+        process.popen.terminate()
+
+        def refused() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", process.port), timeout=1).close()
+            except ConnectionRefusedError:
+                return True
+            return False
+
+        eventually(refused)
+        process.popen.terminate()
+        assert process.end()[0] == 0
+
+
 def test_workers_end_with_their_parent() -> None:
     with running(0, 2, 10) as process:
         seen: set[int] = set()
