@@ -433,6 +433,8 @@ def test_custom_tools_native_on_openai_only() -> None:
     assert function["parameters"]["required"] == ["input"]
     assert "start: X" in function["description"]
     assert not emulated.tools["patch"].native
+    assert build({"input": "hi", "tools": [CUSTOM]}).warnings == ()
+    assert warned(body, quirks="openai") == []
 
 
 def test_pain_12_one_name_map_for_tools_choice_and_history() -> None:
@@ -872,8 +874,9 @@ def test_reasoning_of_earlier_turns_can_be_forgotten() -> None:
     found = sent({"input": items, "reasoning": {"context": "current_turn"}}, quirks="openrouter")["messages"]
     assert ["reasoning_details" in message for message in found] == [False] * 6
     items = [user(text("a")), reasoning(DETAILS), *pair("a"), user(text("b")), reasoning(DETAILS), *pair("b")]
+    items.append({"role": "developer", "content": "mind"})
     found = sent({"input": items, "reasoning": {"context": "current_turn"}}, quirks="openrouter")["messages"]
-    assert ["reasoning_details" in message for message in found] == [False, False, False, False, True, False]
+    assert ["reasoning_details" in message for message in found] == [False, False, False, False, True, False, False]
 
 
 def test_an_envelope_without_blocks_falls_back_to_what_is_shown() -> None:

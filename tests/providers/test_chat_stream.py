@@ -291,6 +291,13 @@ def test_a_page_in_place_of_a_stream() -> None:
     assert "html" not in found.error.message
 
 
+def test_a_page_after_the_stream_began_is_a_cut() -> None:
+    found = hear([stream(*say("x"), done=False), b"<html>Bad gateway</html>"])
+    assert found.error is not None
+    assert found.error.kind == "upstream_ended_early"
+    assert found.text == "x"
+
+
 def test_a_json_body_in_place_of_a_stream() -> None:
     body = json.dumps({"choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]}).encode()
     assert hear([body]).text == "x"
@@ -500,6 +507,7 @@ def test_case_10_reasoning_details_are_merged_and_kept() -> None:
         details({"type": "reasoning.text", "text": "cause", "index": 0, "format": "f"}, reasoning="cause"),
         *say("x"),
         details({"type": "reasoning.text", "text": None, "signature": "sig", "index": 0}),
+        details({"type": "reasoning.text", "text": "", "signature": "", "format": None, "index": 0}),
         details({"type": "reasoning.encrypted", "data": "zzz", "index": 1, "id": "r1"}),
         *say("y"),
         chunk({"reasoning_details": [], "content": ""}),
@@ -644,7 +652,7 @@ LOGPROBS = {
 
 def test_logprobs_where_they_were_asked_for() -> None:
     choice = {"index": 0, "delta": {"content": "Hi"}, "logprobs": LOGPROBS, "finish_reason": None}
-    found = heard({"choices": [choice]}, chunk(finish="stop"), context=Context(logprobs=True))
+    found = heard(chunk({"role": "assistant"}), {"choices": [choice]}, context=Context(logprobs=True))
     expected = [{**LOGPROBS["content"][0], "bytes": []}]
     assert found.output[0]["content"][0]["logprobs"] == expected
     assert found.of("output_text.delta")[0]["logprobs"] == expected
@@ -856,7 +864,9 @@ def test_http_errors_carry_delay_code_and_param() -> None:
     body = b'{"error":{"message":"no","type":"invalid_request_error","code":"bad","param":"temperature"}}'
     error = PROVIDER.error(400, {}, body)
     assert (error.code, error.param) == ("bad", "temperature")
-    assert PROVIDER.error(400, {}, body.replace(b'"temperature"', b'"messages[3].role"')).param is None
+    assert PROVIDER.error(400, {}, body.replace(b'"temperature"', b'"messages[3]"')).param is None
+    assert PROVIDER.error(400, {}, body.replace(b'"temperature"', b'"text.format"')).param is None
+    assert PROVIDER.error(403, {}, b'{"error":{"message":"no","code":429}}').kind == "upstream_forbidden"
     assert PROVIDER.error(429, {"retry-after": "7"}, b"").retry_after_s == 7
 
 
