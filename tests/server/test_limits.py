@@ -280,13 +280,14 @@ def test_a_client_that_takes_little_has_not_left(http: str) -> None:
     run(main())
 
 
-def test_a_client_that_does_not_take_the_end_of_its_response_is_dropped(http: str) -> None:
+@pytest.mark.parametrize("high_bytes", [65_536, 2**30], ids=["paused", "not paused"])
+def test_a_client_that_does_not_take_the_end_of_its_response_is_dropped(http: str, high_bytes: int) -> None:
     async def app(scope, receive, send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
         await send({"type": "http.response.body", "body": bytes(8_000_000)})
 
     async def main() -> None:
-        async with serving(app, http=http, limits=Limits(stall_s=0.1)) as server:
+        async with serving(app, http=http, limits=Limits(stall_s=0.1, write_high_bytes=high_bytes)) as server:
             client = await Client.connect(server, receive_buffer=4096)
             client.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             await until(lambda: server.connections == 1)
