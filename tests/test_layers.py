@@ -31,7 +31,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"app", "server", "config", "demo", "errors", "ids"},
     "__main__": {"cli"},
 }
-SHARED_BY_PROVIDERS = {"base", "turns", "failures", "schema", "capabilities"}  # a provider imports these, never a sibling
+SHARED_BY_PROVIDERS = {
+    "base",
+    "turns",
+    "failures",
+    "schema",
+    "splice",
+    "capabilities",
+}  # a provider imports these, never a sibling
 
 
 def imports(path: Path) -> Iterator[str]:

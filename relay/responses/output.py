@@ -29,18 +29,21 @@ class Run:
     A high surrogate at the end of a delta waits for its partner in the next (decision 24).
     """
 
-    __slots__ = ("_held", "_pieces", "head", "name", "tail")
+    __slots__ = ("_held", "_literals", "_pieces", "head", "name", "tail")
 
     def __init__(self, name: str, fields: dict[str, Any], tail: bytes = _PLAIN_TAIL) -> None:
         self.name = name.encode()
         self.head = _dumps({"type": name, **fields})[:-1] + b',"delta":'
         self.tail = tail
         self._pieces: list[str] = []
+        self._literals: list[bytes] = []
         self._held = ""
 
     def add(self, emitter: Emitter, delta: str, tail: bytes | None = None) -> None:
         """Write one delta event. Raises: RelayError ``output_too_large``."""
         # hot: bench/test_emitter.py
+        if self._literals:
+            self._settle_literals()
         if self._held:
             delta = self._held + delta
             self._held = ""
@@ -57,14 +60,33 @@ class Run:
         emitter.sequence_number = number + 1
         emitter.write(self.name, b"%b%b%b%d}" % (self.head, literal, self.tail if tail is None else tail, number))
 
+    def add_literals(self, emitter: Emitter, literals: list[bytes]) -> None:
+        """Write one delta event for each; they are insides of JSON strings as orjson writes them, none empty."""
+        # hot: bench/test_emitter.py
+        if self._held:
+            for literal in literals:
+                self.add(emitter, orjson.loads(b'"%b"' % literal))
+            return
+        self._literals += literals
+        emitter.retain(sum(map(len, literals)) + 2 * len(literals))
+        number = emitter.sequence_number
+        emitter.sequence_number = number + len(literals)
+        emitter.sink.write_run(self.name, self.head, literals, self.tail, number)
+
     def whole(self, emitter: Emitter) -> str:
         """The concatenation of all deltas; a surrogate still waiting becomes U+FFFD."""
+        if self._literals:
+            self._settle_literals()
         if self._held:
             self._held = ""
             self.add(emitter, "\ufffd")
         if len(self._pieces) > 1:
             self._pieces = ["".join(self._pieces)]
         return self._pieces[0] if self._pieces else ""
+
+    def _settle_literals(self) -> None:
+        self._pieces.append(orjson.loads(b'"%b"' % b"".join(self._literals)))
+        self._literals = []
 
     def _mended(self, delta: str) -> str:
         if "\ud800" <= delta[-1] <= "\udbff":
@@ -118,6 +140,13 @@ class Message(Item):
         if run is None or self._kind != "output_text":
             run = self._open_part(emitter, "output_text")
         run.add(emitter, delta)
+
+    def literals(self, emitter: Emitter, literals: list[bytes]) -> None:
+        """Deltas of ``output_text`` as JSON string literals (``Run.add_literals``)."""
+        run = self._run
+        if run is None or self._kind != "output_text":
+            run = self._open_part(emitter, "output_text")
+        run.add_literals(emitter, literals)
 
     def text_with_logprobs(self, emitter: Emitter, delta: str, logprobs: list[dict[str, Any]]) -> None:
         """A delta and its log probabilities: ``[{token, logprob, bytes, top_logprobs: […]}]``."""

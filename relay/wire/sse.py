@@ -41,6 +41,13 @@ class Decoder:
 
         Raises: RelayError ``upstream_bad_response`` where one event is over the limit.
         """
+        return self.parse(self.cut(data))
+
+    def cut(self, data: bytes) -> bytes:
+        """The whole events that ``data`` completes, with line feeds for line ends; ``parse`` takes them apart.
+
+        Raises: RelayError ``upstream_bad_response`` where one event is over the limit.
+        """
         if b"\r" in data or self._skip_lf:
             data = self._with_line_feeds(data)
         buffer = self._buffer
@@ -48,25 +55,25 @@ class Decoder:
             data = self._without_bom(data)
         # hot: bench/test_sse.py; most reads hold whole events and need no buffer
         if not buffer and data.endswith(b"\n\n"):
-            return self._events(data)
+            return data
         buffer += data
         end = buffer.rfind(b"\n\n", max(self._scanned - 1, 0))
         if end < 0:
             self._scanned = len(buffer)
             if len(buffer) > self._limit:
                 raise RelayError("upstream_bad_response", f"The upstream sent one event of over {self._limit} bytes.")
-            return []
+            return b""
         whole = bytes(buffer[: end + 2])
         del buffer[: end + 2]
         self._scanned = len(buffer)
-        return self._events(whole)
+        return whole
 
     def close(self) -> list[Event]:
         """The last event, where the stream ended without its blank line."""
         rest = bytes(self._buffer)
         self._buffer.clear()
         self._scanned = 0
-        return self._events(rest) if rest else []
+        return self.parse(rest)
 
     def _without_bom(self, data: bytes) -> bytes:
         head = bytes(self._buffer) + data
@@ -86,7 +93,8 @@ class Decoder:
         self._skip_lf = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _events(self, block: bytes) -> list[Event]:
+    def parse(self, block: bytes) -> list[Event]:
+        """The events of a block that ``cut`` returned. Raises: RelayError for one over the limit."""
         events: list[Event] = []
         for part in block.split(b"\n\n"):
             if len(part) > self._limit:

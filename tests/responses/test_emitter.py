@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -432,6 +433,34 @@ def test_a_lone_surrogate_outside_deltas_is_replaced() -> None:
     events = told.end()
     added = next(event for event in events if event["type"] == "response.output_item.added")
     assert added["item"]["name"] == "na\ufffdme"
+
+
+def test_literals_and_text_mix() -> None:
+    told, parsed = Told(), Told()
+    for pieces in (["a", "b"], ["\n", "é😀", 'q"\\']):
+        told.voice.literals([orjson.dumps(piece)[1:-1] for piece in pieces])
+        told.voice.text("-")
+        for piece in [*pieces, "-"]:
+            parsed.voice.text(piece)
+    told.voice.literals([b"end"])
+    parsed.voice.text("end")
+    events = told.end()
+    assert events == parsed.end()
+    assert check_stream(events)["output"][0]["content"][0]["text"] == 'ab-\né😀q"\\-end'
+
+
+def test_literals_after_a_surrogate_a_refusal_and_a_suspended_message() -> None:
+    told = Told({"tools": TOOLS})
+    told.voice.late_annotations = True
+    told.voice.text("\ud83d")
+    told.voice.literals([b"a", b"b"])
+    told.voice.refusal("no")
+    told.voice.literals([b"c"])
+    told.voice.call_end(told.voice.call("1", "f"))
+    told.voice.literals([b"d"])
+    first, _, last = check_stream(told.end())["output"]
+    assert [part.get("text") for part in first["content"]] == ["\ufffdab", None, "c"]
+    assert last["content"][0]["text"] == "d"
 
 
 def test_usage_is_summed_over_hops_and_voices() -> None:

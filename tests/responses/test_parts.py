@@ -205,3 +205,14 @@ def test_stream_errors_are_codes_that_clients_know() -> None:
     assert RelayError("rate_limited", "m").stream_error()["message"] == "m"
     said = RelayError("rate_limited", "Please try again in 3s.", retry_after_s=3).stream_error()["message"]
     assert said == "Please try again in 3s."
+
+
+def test_a_run_of_literals_is_framed_by_each_sink() -> None:
+    run = (b"x", b'{"type":"x","delta":', [b"a", b"\\n"], b',"sequence_number":', 7)
+    payloads = [b'{"type":"x","delta":"a","sequence_number":7}', b'{"type":"x","delta":"\\n","sequence_number":8}']
+    sse, plain, laned = SSESink(), SocketSink(), SocketSink(b'"l"')
+    for sink in (sse, plain, laned, NullSink()):
+        sink.write_run(*run)
+    assert sse.take() == b"".join(b"event: x\ndata: %b\n\n" % payload for payload in payloads)
+    assert plain.take() == payloads
+    assert [orjson.loads(text) for text in laned.take()] == [{**orjson.loads(p), "stream_id": "l"} for p in payloads]
