@@ -323,7 +323,7 @@ def test_secrets_are_in_no_repr(tmp_path: Path) -> None:
     text += f'headers = {{ x-token = "{CANARY}-3" }}\nextra_body = {{ token = "{CANARY}-4" }}\n'
     settings = read(tmp_path, text, {"ME": f"{CANARY}-1"})
     assert CANARY not in repr(settings) + repr(settings.keys) + repr(settings.upstreams) + repr(settings.keys["me"])
-    assert settings.secrets() == {f"{CANARY}-1", f"{CANARY}-2"}
+    assert settings.secrets() == {f"{CANARY}-1", f"{CANARY}-2", f"{CANARY}-3"}
     assert settings.upstreams[0].api_key == f"{CANARY}-2"
 
 

@@ -114,6 +114,7 @@ class Application:
         try:
             await self._answer(exchange)
         except RelayError as error:
+            self.services.redactor.error(error, exchange.caller.key)
             if error.detail:
                 log.info("%s %s: %s (%s)", scope["method"], scope["path"], error.message, error.detail)
             if not exchange.begun:

@@ -6,6 +6,7 @@ sums up: of that only the messages of users, systems and developers are said aga
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 import orjson
@@ -55,10 +56,14 @@ def expand_compactions(items: list[JSON]) -> list[JSON]:
 
 def _expanded(item: JSON, index: int) -> JSON:
     envelope = unseal(item.get("encrypted_content"))
-    if envelope is None or envelope.family != FAMILY or len(envelope.blocks) != 1:
+    summary = None
+    if envelope is not None and envelope.family == FAMILY and len(envelope.blocks) == 1:
+        with contextlib.suppress(ValueError):  # anybody can make an envelope
+            summary = orjson.loads(envelope.blocks[0])
+    if not isinstance(summary, str):
         path = f"input[{index}].encrypted_content"
         raise RelayError("invalid_value", f"{path} is no compaction that this relay made.", param=path)
-    part = {"type": "input_text", "text": _LEAD + str(orjson.loads(envelope.blocks[0]))}
+    part = {"type": "input_text", "text": _LEAD + summary}
     return {"type": "message", "role": "user", "content": [part]}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 from typing import Final
 from urllib.parse import urljoin
 
@@ -15,7 +16,8 @@ from relay.app.services import Services, Upstream
 from relay.errors import RelayError
 from relay.providers.base import Media, Target
 from relay.responses.request import Request
-from relay.upstream import Timeouts, parse_url
+from relay.responses.tools import JSON
+from relay.upstream import Answer, Timeouts, parse_url
 
 LIMIT_BYTES: Final = 20 * 1024 * 1024
 LIMIT_S: Final = 10.0
@@ -24,6 +26,10 @@ REDIRECTS_LIMIT: Final = 3
 
 _TIMEOUTS: Final = Timeouts(LIMIT_S, LIMIT_S, LIMIT_S)
 _TYPES: Final = ("image/", "application/pdf", "text/", "audio/", "application/json", "application/octet-stream")
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_URL_FIELDS: Final = ("image_url", "file_url")
+_GLOBAL_IPV6: Final = ipaddress.IPv6Network("2000::/3")  # RFC 4291 §2.4: all that is given out
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 
 
 async def fetch_media(services: Services, upstream: Upstream, request: Request, target: Target) -> dict[str, Media]:
@@ -35,6 +41,7 @@ async def fetch_media(services: Services, upstream: Upstream, request: Request, 
         raise RelayError("invalid_value", f"At most {URLS_LIMIT} URLs can be fetched for one request.", param="input")
     fetched: dict[str, Media] = {}
     total = 0
+    url = ""
     try:
         async with asyncio.timeout(LIMIT_S * 2):
             for url in urls:
@@ -43,8 +50,24 @@ async def fetch_media(services: Services, upstream: Upstream, request: Request, 
                 if total > 2 * LIMIT_BYTES:
                     raise RelayError("image_too_large", f"The fetched media are over {2 * LIMIT_BYTES} bytes together.")
     except TimeoutError:
-        raise RelayError("failed_to_download_image", "The media could not be downloaded in time.") from None
+        message = "The media could not be downloaded in time."
+        raise RelayError("failed_to_download_image", message, param=_path_of(request.items, url)) from None
+    except RelayError as error:
+        error.param = _path_of(request.items, url)
+        raise
     return fetched
+
+
+def _path_of(items: list[JSON], url: str) -> str:
+    """Where in the input a URL stands."""
+    for index, item in enumerate(items):
+        for name in ("content", "output"):
+            parts = item.get(name)
+            for number, part in enumerate(parts if isinstance(parts, list) else []):
+                for field in _URL_FIELDS:
+                    if isinstance(part, dict) and part.get(field) == url:
+                        return f"input[{index}].{name}[{number}].{field}"
+    return "input"
 
 
 async def _fetch(upstream: Upstream, url: str) -> Media:
@@ -56,58 +79,84 @@ async def _fetch(upstream: Upstream, url: str) -> Media:
 
 
 async def _follow(upstream: Upstream, url: str) -> Media:
+    """Redirects are followed here, so that each address is looked at. Errors show the first URL only."""
     shown = _shown(url)
     for _ in range(REDIRECTS_LIMIT + 1):
+        answer = await _ask(upstream, url, shown)
         try:
-            origin, path = parse_url(url)
-        except ValueError as error:
-            raise RelayError("invalid_image_url", f"{shown} is no URL that can be fetched: {error}.") from None
-        guard = None if origin.host in upstream.settings.fetch_hosts else _refuse_private
-        try:
-            answer = await upstream.client.request(
-                origin, "GET", path, [("accept", "*/*")], b"", _TIMEOUTS, address_guard=guard
-            )
-        except RelayError as error:
-            if error.kind == "forbidden":
-                raise RelayError("invalid_image_url", f"{shown} is not at a public address.") from None
-            raise RelayError(
-                "failed_to_download_image", f"{shown} could not be downloaded.", detail=str(error)
-            ) from None
-        try:
-            if answer.status in (301, 302, 303, 307, 308):
-                location = answer.header(b"location")
-                if location is None:
-                    break
-                url = urljoin(url, location.decode("latin-1"))
-                continue
-            if answer.status != 200:
-                message = f"{shown} could not be downloaded: status {answer.status}."
-                raise RelayError("failed_to_download_image", message)
-            content_type = (answer.header(b"content-type") or b"application/octet-stream").decode("latin-1")
-            content_type = content_type.split(";")[0].strip().lower()
-            if not content_type.startswith(_TYPES) or content_type == "text/html":
-                raise RelayError("unsupported_image", f"{shown} has the content type {content_type[:64]}.")
-            try:
-                return Media(content_type, await answer.body(LIMIT_BYTES))
-            except RelayError as error:
-                if "larger than" in error.message:
-                    raise RelayError("image_too_large", f"{shown} is larger than {LIMIT_BYTES} bytes.") from None
-                raise RelayError("failed_to_download_image", f"{shown} could not be downloaded.") from None
+            if answer.status not in _REDIRECTS:
+                return await _media(answer, shown)
+            location = answer.header(b"location")
+            if location is None:
+                break
+            url = urljoin(url, location.decode("latin-1"))
+        except ValueError:  # of urljoin, for a Location that is no URL
+            break
         finally:
             answer.close()
     raise RelayError("failed_to_download_image", f"{shown} redirects too often or nowhere.")
 
 
+async def _ask(upstream: Upstream, url: str, shown: str) -> Answer:
+    try:
+        origin, path = parse_url(url)
+    except ValueError as error:
+        raise RelayError("invalid_image_url", f"{shown} is no URL that can be fetched: {error}.") from None
+    allowed = origin.host in (host.lower() for host in upstream.settings.fetch_hosts)
+    guard = None if allowed else _refuse_private
+    headers = [("accept", "*/*")]
+    try:
+        return await upstream.client.request(origin, "GET", path, headers, b"", _TIMEOUTS, address_guard=guard)
+    except RelayError as error:
+        if error.kind == "forbidden":
+            raise RelayError("invalid_image_url", f"{shown} is not at a public address.") from None
+        raise _not_downloaded(shown, error) from None
+
+
+async def _media(answer: Answer, shown: str) -> Media:
+    if answer.status != 200:
+        message = f"{shown} could not be downloaded: status {answer.status}."
+        raise RelayError("failed_to_download_image", message)
+    content_type = (answer.header(b"content-type") or b"application/octet-stream").decode("latin-1")
+    content_type = content_type.split(";")[0].strip().lower()
+    if not content_type.startswith(_TYPES) or content_type == "text/html":
+        raise RelayError("unsupported_image", f"{shown} has the content type {content_type[:64]}.")
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while data := await answer.read():
+            size += len(data)
+            if size > LIMIT_BYTES:
+                raise RelayError("image_too_large", f"{shown} is larger than {LIMIT_BYTES} bytes.")
+            pieces.append(data)
+    except RelayError as error:
+        raise error if error.kind == "image_too_large" else _not_downloaded(shown, error) from None
+    return Media(content_type, b"".join(pieces))
+
+
+def _not_downloaded(shown: str, cause: RelayError) -> RelayError:
+    return RelayError("failed_to_download_image", f"{shown} could not be downloaded.", detail=str(cause))
+
+
 def _refuse_private(address: str) -> None:
     """Called with each resolved address before it is connected to. Raises: RelayError ``forbidden``."""
     ip = ipaddress.ip_address(address.split("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None) or getattr(ip, "sixtofour", None)
-    if mapped is not None:
-        ip = mapped
+    if isinstance(ip, ipaddress.IPv6Address):
+        embedded = _embedded(ip)
+        if embedded is None and ip not in _GLOBAL_IPV6:
+            raise RelayError("forbidden", "not a public address")
+        ip = embedded or ip
     if not ip.is_global or ip.is_multicast:
         raise RelayError("forbidden", "not a public address")
 
 
+def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that packets to this one come to: mapped, 6to4, NAT64."""
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+    return ip.ipv4_mapped or ip.sixtofour
+
+
 def _shown(url: str) -> str:
-    """A URL as it may be shown: without its query, cut."""
-    return url.split("?")[0].split("#")[0][:200]
+    """A URL as it may be shown: without user, password and query, cut."""
+    return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", url)[0])[:200]

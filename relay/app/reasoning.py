@@ -12,6 +12,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, NamedTuple
 
+import orjson
+
 from relay.responses.tools import CALL_TYPES, JSON, arguments_of_call, call_id_of, key_of_call
 
 LIMIT_BYTES: Final = 32 * 1024 * 1024
@@ -20,8 +22,16 @@ LIMIT_S: Final = 3_600.0
 Key = tuple[str, str, str, str, bytes]
 
 
+class _Kept(NamedTuple):
+    """A reasoning item, and how many messages stood between it and the call."""
+
+    item: JSON
+    messages_after: int
+
+
 class _Entry(NamedTuple):
-    items: tuple[JSON, ...]
+    kept: tuple[_Kept, ...]
+    """Nothing after a conflict: the key says nothing any more until it is forgotten."""
     size_bytes: int
     born: float
 
@@ -42,20 +52,24 @@ class ReasoningCache:
 
     def remember(self, owner: str, upstream: str, model: str, output: list[JSON]) -> None:
         """Keep the sealed reasoning of an answer under the first call that follows it."""
-        waiting: list[JSON] = []
+        waiting: list[_Kept] = []
         for item in output:
-            if item["type"] == "reasoning":
-                if "encrypted_content" in item:
-                    waiting.append(item)
-            elif item["type"] in CALL_TYPES and waiting:
-                self._put(self._key(owner, upstream, model, item), tuple(waiting))
+            kind = item.get("type")
+            if kind == "reasoning":
+                if isinstance(item.get("encrypted_content"), str):
+                    waiting.append(_Kept(item, 0))
+            elif kind == "message":
+                waiting = [_Kept(one.item, one.messages_after + 1) for one in waiting]
+            elif kind in CALL_TYPES and waiting:
+                self._put(_key(owner, upstream, model, item), tuple(waiting))
                 waiting = []
 
     def restore(self, owner: str, upstream: str, model: str, items: list[JSON]) -> list[JSON]:
-        """The items, with the reasoning put back before each call whose turn has lost it."""
+        """The items, with the reasoning put back where it stood before each call whose turn has lost it."""
         if not self._entries:
             return items
         restored: list[JSON] = []
+        turn_at = 0
         turn_has_reasoning = False
         for item in items:
             kind = item.get("type")
@@ -63,39 +77,52 @@ class ReasoningCache:
                 turn_has_reasoning = True
             elif kind in CALL_TYPES:
                 if not turn_has_reasoning:
-                    restored.extend(self._get(self._key(owner, upstream, model, item)))
+                    end = len(restored)
+                    for one in self._get(_key(owner, upstream, model, item)):
+                        restored.insert(max(end - one.messages_after, turn_at), one.item)
+                        end += 1
             elif kind != "message" or item.get("role") != "assistant":
                 turn_has_reasoning = False
+                turn_at = len(restored) + 1
             restored.append(item)
         return restored
 
-    def _key(self, owner: str, upstream: str, model: str, call: JSON) -> Key:
-        said = key_of_call(call) + "\x00" + arguments_of_call(call)
-        digest = hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        return (owner, upstream, model, call_id_of(call) or "", digest)
-
-    def _put(self, key: Key, items: tuple[JSON, ...]) -> None:
+    def _put(self, key: Key, kept: tuple[_Kept, ...]) -> None:
         known = self._drop(key)
-        contents = [item["encrypted_content"] for item in items]
-        if known is not None and [item["encrypted_content"] for item in known.items] != contents:
+        if known is not None and not self._aged(known) and _contents(known.kept) != _contents(kept):
+            kept = ()
+        size = 256 + sum(len(orjson.dumps(one.item)) for one in kept)
+        if size > self._limit_bytes:
             return
-        entry = _Entry(items, sum(map(len, contents)) + 256, self._clock())
-        self._entries[key] = entry
-        self.size_bytes += entry.size_bytes
+        self._entries[key] = _Entry(kept, size, self._clock())
+        self.size_bytes += size
         while self.size_bytes > self._limit_bytes:
             self._drop(next(iter(self._entries)))
 
-    def _get(self, key: Key) -> tuple[JSON, ...]:
+    def _get(self, key: Key) -> tuple[_Kept, ...]:
         entry = self._entries.get(key)
         if entry is None:
             return ()
-        if self._clock() - entry.born > self._limit_s:
+        if self._aged(entry):
             self._drop(key)
             return ()
-        return entry.items
+        return entry.kept
+
+    def _aged(self, entry: _Entry) -> bool:
+        return self._clock() - entry.born > self._limit_s
 
     def _drop(self, key: Key) -> _Entry | None:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self.size_bytes -= entry.size_bytes
         return entry
+
+
+def _key(owner: str, upstream: str, model: str, call: JSON) -> Key:
+    said = key_of_call(call) + "\x00" + arguments_of_call(call)
+    digest = hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return (owner, upstream, model, call_id_of(call) or "", digest)
+
+
+def _contents(kept: tuple[_Kept, ...]) -> list[str]:
+    return [one.item["encrypted_content"] for one in kept]

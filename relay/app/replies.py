@@ -64,9 +64,18 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, limit_bytes: 
 def parse_json(data: bytes) -> Any:
     """A client's JSON. Raises: RelayError ``invalid_json``."""
     try:
-        return orjson.loads(data)
+        content = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        reason = str(error)
+        content = _mended(data, str(error))
+    try:
+        # what can be read can be nested too deeply to be written, in an event or to an upstream
+        orjson.dumps([[[[[[[[content]]]]]]]])
+    except TypeError as error:
+        raise RelayError("invalid_json", f"The request body cannot be passed on: {error}.") from None
+    return content
+
+
+def _mended(data: bytes, reason: str) -> Any:
     try:
         return mended(loads(data))
     except (ValueError, RecursionError):

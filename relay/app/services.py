@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay import ids
 from relay.app.reasoning import ReasoningCache
+from relay.app.redaction import Redactor
 from relay.app.routing import Router
 from relay.config import Settings, UpstreamSettings, compile_glob
 from relay.providers.base import Provider, Target
@@ -64,7 +65,11 @@ class Services:
     models_cache: dict[str | None, tuple[float, list[dict[str, Any]]]] = field(default_factory=dict)
     turns: set[Turn] = field(default_factory=set)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    redactor: Redactor = field(init=False)
     _pulse: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        self.redactor = Redactor(self.settings.secrets())
 
     def target(self, upstream: Upstream, model: str) -> Target:
         """The provider's view of one model behind ``upstream``."""

@@ -219,7 +219,7 @@ class Session:
         try:
             failure = await self._turn(create, view)
         except RelayError as error:
-            failure = error
+            failure = self._services.redactor.error(error)
             await self._say(error.socket_envelope(create.lane))
         except Exception:
             log.exception("a WebSocket turn failed for a reason of our own")

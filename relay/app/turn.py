@@ -226,12 +226,14 @@ class Turn:
         else:
             response = self.emitter.conclude(done.status, reason=done.reason)
         plan = self.plan
-        self.services.reasoning.remember(
-            plan.caller.owner, plan.target.upstream, plan.target.model, response.get("output") or []
-        )
+        if plan.request.n == 1:  # of several answers side by side nobody could tell whose reasoning it was
+            self.services.reasoning.remember(
+                plan.caller.owner, plan.target.upstream, plan.target.model, response.get("output") or []
+            )
         return response
 
     async def _fail(self, error: RelayError) -> str:
+        self.services.redactor.error(error, self.plan.caller.key)
         if error.detail:
             log.info("turn %s: %s (%s)", self.emitter.response["id"], error.message, error.detail)
         if not self.attachment.begun:
@@ -395,7 +397,8 @@ class Turn:
         for name in (b"x-request-id", b"request-id", b"x-generation-id"):
             value = answer.header(name)
             if value is not None:
-                self._upstream_id = value.decode("latin-1")[:128]
+                text = self.services.redactor.text(value.decode("latin-1"), self.plan.caller.key)
+                self._upstream_id = text[:128]
                 return
 
     async def _flush(self) -> None:

@@ -119,9 +119,10 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
 
     def secrets(self) -> frozenset[str]:
-        """Every configured secret, for whoever must keep them out of what is written."""
-        upstream = (one.api_key for one in self.upstreams if one.api_key)
-        return frozenset(map(str, (*self.keys.values(), *upstream)))
+        """Every configured secret, for whoever must keep them out of what is written. A header may well be a key."""
+        upstream = [one.api_key for one in self.upstreams if one.api_key]
+        headers = [value for one in self.upstreams for _, value in one.headers]
+        return frozenset(map(str, (*self.keys.values(), *upstream, *headers)))
 
 
 def vendor(base_url: str) -> str:
