@@ -304,9 +304,9 @@ class ResponsesProvider:
 
     def count(self, request: Request, target: Target, media: Mapping[str, Media]) -> Count | None:
         """``/responses/input_tokens``, where the upstream is known to have it."""
-        call = self.build(request, target, media, frozenset())
         if not _record(target)["openai"]:
             return None
+        call = self.build(request, target, media, frozenset())
         body = {name: value for name, value in orjson.loads(call.body).items() if name in _COUNTED}
         return Count(UpstreamRequest("/responses/input_tokens", orjson.dumps(body), stream=False), _tokens)
 

@@ -41,6 +41,17 @@ _EMPTY: Final[dict[str, JSON]] = {
 }
 """Members that an item must have, as they are when it is announced."""
 
+_STEPS: Final[dict[str, tuple[str, ...]]] = {
+    "web_search_call": ("in_progress", "searching", "completed"),
+    "file_search_call": ("in_progress", "searching", "completed"),
+    "code_interpreter_call": ("in_progress", "interpreting", "completed"),
+    "image_generation_call": ("in_progress", "generating", "completed"),
+    "mcp_call": ("in_progress", "completed"),
+    "mcp_list_tools": ("in_progress", "completed"),
+}
+"""The steps of hosted tools that end well."""
+_ENDS: Final = frozenset({"completed", "failed"})
+
 _CUT_STATUS: Final = {"image_generation_call": "failed"}
 """The status of a cut item where its type does not know ``incomplete``."""
 
@@ -158,7 +169,7 @@ class Part:
 class Passed(Item):
     """An item of a native upstream between its announcement and its end. ``theirs`` is the id that it came with."""
 
-    __slots__ = ("_emitter", "call_id", "over", "parts", "theirs")
+    __slots__ = ("_emitter", "call_id", "over", "parts", "steps", "theirs")
 
     def __init__(self, voice: Voice, item: JSON, *, own_call_ids: bool, announced: bool = False) -> None:
         emitter = self._emitter = voice.emitter
@@ -172,6 +183,7 @@ class Passed(Item):
             given = given if isinstance(given, str) and given else None
             self.call_id = emitter.call_id(given) if own_call_ids or given is None else given
         self.parts: dict[tuple[str, int], Part] = {}
+        self.steps: set[str] = set()
         self.closing = self.over = False
         self.status = "completed"
         self.item = item
@@ -222,19 +234,28 @@ class Passed(Item):
             part.say(rest)
             self._say(f"{part.kind.stem}.delta", part, {"delta": rest})
 
-    def fill(self, part: Part, text: str | None) -> None:
+    def fill(self, part: Part, text: str | None, annotations: Any = None) -> None:
         """Say that the text of a part is whole, unless that was said."""
         if part.state == "open":
             self.spell(part, text)
+            if part.kind.name == "output_text" and isinstance(annotations, list):
+                self._annotate(part, annotations[len(part.annotations) :])
             part.state = "filled"
             self._say(f"{part.kind.stem}.done", part, {part.kind.member: part.text()})
+
+    def _annotate(self, part: Part, annotations: list[Any]) -> None:
+        for annotation in annotations:
+            fields = {"annotation_index": len(part.annotations), "annotation": annotation}
+            part.annotations.append(annotation)
+            self._say("response.output_text.annotation.added", part, fields)
 
     def _end_part(self, part: Part, shown: JSON | None = None) -> None:
         if part.state == "done":
             return
-        text = shown.get(part.kind.member) if shown is not None else None
-        self.fill(part, text if isinstance(text, str) else None)
-        part.end(shown or {})
+        said = shown or {}
+        text = said.get(part.kind.member)
+        self.fill(part, text if isinstance(text, str) else None, said.get("annotations"))
+        part.end(said)
         if part.kind.place:
             self._say(part.kind.part_event("done"), part, {"part": part.final})
 
@@ -242,7 +263,7 @@ class Passed(Item):
         place: JSON = {"item_id": self.id, "output_index": self.index}
         if part.kind.index_name:
             place[part.kind.index_name] = part.index
-        if part.kind.name == "output_text" and "part" not in fields:
+        if part.kind.name == "output_text" and ("delta" in fields or "text" in fields):
             place["logprobs"] = []
         self._emitter.event(name, {**place, **fields})
 
@@ -260,12 +281,27 @@ class Passed(Item):
                 kind = part_kind(one)
                 if kind is not None and kind.place == place:
                     self._end_part(self._at(kind, index), one)
+        missing = self._missing_steps(item)
+        self._step(missing[:-1])
         self._finish_call(item)
+        self._step(missing[-1:])
         for part in self.parts.values():
             self._end_part(part)
         self.item = item
         self.over = True
         return held
+
+    def _missing_steps(self, item: JSON) -> tuple[str, ...]:
+        """The steps of a hosted tool that its upstream left out: all of them, or the last."""
+        steps = _STEPS.get(item["type"], ())
+        if self.steps & _ENDS or item.get("status", "completed") != "completed":
+            return ()
+        return steps[-1:] if self.steps else steps
+
+    def _step(self, steps: tuple[str, ...]) -> None:
+        for step in steps:
+            place = {"item_id": self.id, "output_index": self.index}
+            self._emitter.event(f"response.{self.item['type']}.{step}", place)
 
     def _at(self, kind: Kind, index: int) -> Part:
         for part in self.parts.values():

@@ -7,9 +7,7 @@ a text in one event of a run can be looked for in the next.
 from __future__ import annotations
 
 import re
-from typing import Final
-
-from relay.responses.tools import JSON
+from typing import Final, NamedTuple
 
 _DELTA: Final = b'"delta":"'
 _NUMBER: Final = b'"sequence_number":'
@@ -22,80 +20,141 @@ def is_plain(piece: bytes) -> bool:
     return b"\\u" not in piece and b'"' not in piece.replace(b"\\\\", b"").replace(b'\\"', b"")
 
 
+class Passage(NamedTuple):
+    """The deltas at the beginning of a block: ``used`` bytes of them, ``kept`` bytes of text in them.
+
+    ``block`` is what goes out: the events as the relay frames and numbers them.
+    """
+
+    events: int
+    used: int
+    kept: int
+    block: bytes
+
+
+NO_PASSAGE: Final = Passage(0, 0, 0, b"")
+
+
+class Constants(NamedTuple):
+    """What all events of a run have in common, in pieces; ``middle`` is empty where there is no padding."""
+
+    lead: bytes
+    start: bytes
+    middle: bytes
+    end: bytes
+
+
 class Run:
-    """The constant bytes of a run of deltas; ``pieces`` takes their texts, as the JSON source has them."""
+    """The constant bytes of a run of deltas; ``pieces`` takes their texts, as the JSON source has them.
 
-    __slots__ = ("_end", "_lead", "_middle", "_number_first", "_start", "name", "pieces")
+    An event's payload is ``start``, text, ``middle``, padding, ``lead``, number, ``end``; or, where the number comes
+    first, ``lead``, number, ``start``, text, ``middle``, padding, ``end``. A block of events is cut at what stands
+    between the variable bytes of one and the next. ``proven``: the run has met a second event.
+    """
 
-    def __init__(
-        self, name: bytes, pieces: list[bytes], number_first: bool, lead: bytes, start: bytes, middle: bytes, end: bytes
-    ) -> None:
-        self.name = name
+    __slots__ = ("_between", "_constants", "_framed", "_number_first", "_open", "_ours", "pieces", "proven")
+
+    def __init__(self, name: str, framed: bool, number_first: bool, constants: Constants, pieces: list[bytes]) -> None:
         self.pieces = pieces
+        self.proven = False
         self._number_first = number_first
-        self._lead = lead
-        self._start = start
-        self._middle = middle
-        self._end = end
+        self._constants = constants
+        self._framed = framed
+        self._ours = f"event: {name}\ndata: ".encode()
+        frame = self._ours if framed else b"data: "
+        self._open = frame + (constants.lead if number_first else constants.start)
+        self._between = constants.end + b"\n\n" + self._open
 
     @classmethod
-    def learn(cls, name: str, payload: bytes, content: JSON, pieces: list[bytes]) -> Run | None:
-        """The run that a whole delta event begins; None where its members stand in another way."""
-        number = _NUMBER + str(content.get("sequence_number")).encode()
-        if payload.count(_DELTA) != 1 or payload.count(_NUMBER) != 1 or number not in payload:
+    def learn(cls, name: str, payload: bytes, number: int, framed: bool, pieces: list[bytes]) -> Run | None:
+        """The run that a whole delta event begins; None where its members stand in another way.
+
+        ``framed``: the upstream names its events, as the relay does.
+        """
+        numbered = b"%b%d" % (_NUMBER, number)
+        if payload.count(_DELTA) != 1 or payload.count(_NUMBER) != 1 or numbered not in payload:
             return None
-        begin = payload.index(_DELTA) + len(_DELTA)
-        stop = _end_of_string(payload, begin)
+        text_at = payload.index(_DELTA) + len(_DELTA)
+        text_end = _end_of_string(payload, text_at)
         number_at = payload.index(_NUMBER) + len(_NUMBER)
-        number_end = payload.index(number) + len(number)
+        number_end = payload.index(numbered) + len(numbered)
         padding = payload.find(_PADDING)
-        if padding < 0:
-            padding_begin = padding_end = stop
-        else:
-            padding_begin = padding + len(_PADDING)
-            padding_end = _end_of_string(payload, padding_begin)
-        encoded = name.encode()
-        if number_end <= begin:
-            if padding_begin < stop:
-                return None
-            middle = payload[stop:padding_begin]
-            return cls(
-                encoded, pieces, True, payload[:number_at], payload[number_end:begin], middle, payload[padding_end:]
-            )
-        if not stop <= padding_begin <= padding_end <= number_at:
+        padding_at = padding + len(_PADDING) if padding >= 0 else text_end
+        padding_end = _end_of_string(payload, padding_at) if padding >= 0 else text_end
+        number_first = number_end <= text_at
+        if padding_at < text_end or not (number_first or padding_end <= number_at):
             return None
-        middle = payload[stop:padding_begin]
-        lead = payload[padding_end:number_at]
-        return cls(encoded, pieces, False, lead, payload[:begin], middle, payload[number_end:])
+        middle = payload[text_end:padding_at]
+        if number_first:
+            constants = Constants(payload[:number_at], payload[number_end:text_at], middle, payload[padding_end:])
+        else:
+            constants = Constants(payload[padding_end:number_at], payload[:text_at], middle, payload[number_end:])
+        return cls(name, framed, number_first, constants, pieces)
 
-    def match(self, payload: bytes, number: int) -> bytes | None:
-        """The text of the next delta of the run, kept; None for any other event."""
+    @property
+    def skip(self) -> int:
+        """Bytes before the payload of an event of a passage."""
+        return len(self._ours)
+
+    def passage(self, block: bytes, theirs: int, ours: int) -> Passage:
+        """The deltas of the run at the beginning of ``block``; their texts are kept.
+
+        ``theirs`` is the first number in ``block``, ``ours`` the one that it becomes.
+        """
         # hot: bench/test_native.py
-        if self._number_first:
-            head = b"%b%d%b" % (self._lead, number, self._start)
-            tail = self._end
-        else:
-            head = self._start
-            tail = b"%b%d%b" % (self._lead, number, self._end)
-        if not (payload.startswith(head) and payload.endswith(tail)):
-            return None
-        begin, stop = len(head), len(payload) - len(tail)
-        if self._middle:
-            stop = payload.find(self._middle, begin, stop)
-        if stop < begin:
-            return None
-        piece = payload[begin:stop]
-        if (b"\\" in piece or b'"' in piece) and not is_plain(piece):
-            return None
-        self.pieces.append(piece)
-        return piece
+        if not block.startswith(self._open):
+            return NO_PASSAGE
+        number_first = self._number_first
+        lead, start, middle, end = self._constants
+        chunks = block[len(self._open) :].split(self._between)
+        last = chunks.pop().partition(b"\n\n")[0]
+        if last.endswith(end):
+            chunks.append(last[: -len(end)])
+        number, used, kept, around = theirs, 0, 0, len(self._between)
+        keep = self.pieces.append
+        for chunk in chunks:
+            if number_first:
+                head = b"%d%b" % (number, start)
+                if not chunk.startswith(head):
+                    break
+                begin, stop = len(head), len(chunk)
+            else:
+                tail = b"%b%d" % (lead, number)
+                if not chunk.endswith(tail):
+                    break
+                begin, stop = 0, len(chunk) - len(tail)
+            # bytes of one character are asked for as numbers: anything else costs an exception inside CPython
+            if middle:
+                quote = chunk.find(34, begin, stop)
+                stop = quote if chunk.startswith(middle, quote) else chunk.find(middle, begin, stop)
+                if stop < 0:
+                    break
+            piece = chunk[begin:stop]
+            if 10 in chunk or ((92 in piece or 34 in piece) and not is_plain(piece)):
+                break
+            keep(piece)
+            kept += stop - begin
+            used += len(chunk) + around
+            number += 1
+        events = number - theirs
+        if not events:
+            return NO_PASSAGE
+        self.proven = True
+        if theirs == ours and self._framed:
+            return Passage(events, used, kept, block if used == len(block) else block[:used])
+        return Passage(events, used, kept, self._rewritten(chunks[:events], theirs, ours))
 
-    def numbered(self, payload: bytes, theirs: int, ours: int) -> bytes:
-        """A matched event with our number in the place of the upstream's."""
-        digits = len(str(theirs))
-        if self._number_first:
-            return b"%b%d%b" % (self._lead, ours, payload[len(self._lead) + digits :])
-        return b"%b%d%b" % (payload[: len(payload) - len(self._end) - digits], ours, self._end)
+    def _rewritten(self, chunks: list[bytes], theirs: int, ours: int) -> bytes:
+        lead, start, _, end = self._constants
+        head = self._ours + (lead if self._number_first else start)
+        events: list[bytes] = []
+        for offset, chunk in enumerate(chunks):
+            digits = len(str(theirs + offset))
+            if self._number_first:
+                events.append(b"%d%b" % (ours + offset, chunk[digits:]))
+            else:
+                events.append(b"%b%d" % (chunk[:-digits], ours + offset))
+        return b"%b%b%b\n\n" % (head, (end + b"\n\n" + head).join(events), end)
 
 
 def _end_of_string(payload: bytes, begin: int) -> int:

@@ -4,7 +4,7 @@ Source: decision 20; translation.md §3.6; responses-api.md §4.4-4.5; pain.md 1
 ``openai_items``; the Response object is ``openai_response``.
 
 An event goes out in the upstream's bytes when its number is the next one and it has all its members. A delta that looks
-like the one before it but for its text and its number (``Run``) is not even parsed.
+like the one before it but for its text, number and padding (``Run``) is not even parsed.
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ _MISSES: Final = 8
 class Event:
     """One parsed event on its way through: ``altered`` once it can no longer go out as it came."""
 
-    __slots__ = ("altered", "content", "name", "payload")
+    __slots__ = ("altered", "content", "framed", "name", "payload")
 
     def __init__(self, name: str, payload: bytes, content: JSON, altered: bool) -> None:
         self.name = name
         self.payload = payload
         self.content = content
         self.altered = altered
+        self.framed = False
 
     def put(self, member: str, value: Any) -> None:
         """Set a member, unless it has that value already."""
@@ -92,11 +93,25 @@ class ResponsesTranslator:
 
     def feed(self, data: bytes) -> None:
         """Bytes of the upstream's stream. Raises: RelayError."""
-        self._take(self._decoder.feed(data))
+        block = self._decoder.cut(data)
+        at = 0
+        while at < len(block) and not self.ended:
+            if self._run is not None:
+                used = self._pass_run(self._run, block[at:] if at else block)
+                if used:
+                    at += used
+                    continue
+                self._misses += not self._run.proven
+                self._run = None
+            end = block.find(b"\n\n", at)
+            for name, payload in self._decoder.parse(block[at:end]):
+                self._on_event(name, payload)
+            at = end + 2
 
     def from_body(self, body: JSON) -> None:
         """A whole Response: said as the events that it sums up. Raises: RelayError."""
-        if body.get("error") and body.get("status") not in ("completed", "incomplete"):
+        status = body.get("status")
+        if status == "failed" or (body.get("error") and status not in ("completed", "incomplete")):
             raise in_band(body, self._voice)
         if not isinstance(body.get("output"), list):
             raise RelayError("upstream_bad_response", "The upstream's answer is no Response.")
@@ -105,41 +120,30 @@ class ResponsesTranslator:
         for index, item in enumerate(body["output"]):
             if isinstance(item, dict):
                 self._say_item(index, item)
-        self._end(str(body.get("status") or "completed"), body)
+        self._end(str(status or "completed"), body)
 
     def close(self) -> Done:
         """The input is over. Raises: RelayError ``upstream_ended_early``."""
         if not self.ended:
-            self._take(self._decoder.close())
+            for name, payload in self._decoder.close():
+                self._on_event(name, payload)
         if self._done is None:
             raise RelayError("upstream_ended_early", "The upstream's stream ended before its response was finished.")
         return self._done
 
     # --- events
 
-    def _take(self, events: list[tuple[bytes | None, bytes]]) -> None:
-        # hot: bench/test_native.py
+    def _pass_run(self, run: Run, block: bytes) -> int:
+        """Pass on the deltas at the beginning of the block that go on with the run; returns their bytes."""
         emitter = self._emitter
-        write = emitter.write
-        kept = 0
-        for name, payload in events:
-            run = self._run
-            if run is not None:
-                number = emitter.sequence_number
-                piece = run.match(payload, number + self._shift)
-                if piece is not None:
-                    kept += len(piece)
-                    emitter.sequence_number = number + 1
-                    write(run.name, payload if not self._shift else run.numbered(payload, number + self._shift, number))
-                    continue
-            if self.ended:
-                break
-            self._slow(name, payload)
-        if kept:
-            emitter.retain(kept)
+        ours = emitter.sequence_number
+        passage = run.passage(block, ours + self._shift, ours)
+        if passage.events:
+            emitter.forward_framed(passage.block, run.skip, passage.events)
+            emitter.retain(passage.kept)
+        return passage.used
 
-    def _slow(self, name: bytes | None, payload: bytes) -> None:
-        missed, self._run = self._run, None
+    def _on_event(self, name: bytes | None, payload: bytes) -> None:
         payload = payload.strip()
         if payload == b"[DONE]" or not payload:
             return
@@ -159,13 +163,14 @@ class ResponsesTranslator:
             self.ignored += 1
             return
         event = Event(kind, payload, content, altered)
+        event.framed = name is not None
         handler = HANDLERS.get(kind)
         if handler is not None:
             handler(self, event)
             return
         delta = DELTAS.get(kind)
         if delta is not None:
-            self._on_delta(event, delta, missed)
+            self._on_delta(event, delta)
             return
         filled = FILLED.get(kind)
         if filled is not None:
@@ -360,12 +365,12 @@ class ResponsesTranslator:
             self.ignored += 1
             return
         text = event.content["part"].get(kind.member)
-        track.fill(part, text if isinstance(text, str) else None)
-        part.end(event.need("part", {}))
+        track.fill(part, text if isinstance(text, str) else None, event.content["part"].get("annotations"))
+        part.end(event.content["part"])
         event.put("part", part.final)
         self._pass(event)
 
-    def _on_delta(self, event: Event, kind: Kind, missed: Run | None) -> None:
+    def _on_delta(self, event: Event, kind: Kind) -> None:
         found = self._part(event, kind)
         if found is None:
             return
@@ -382,9 +387,9 @@ class ResponsesTranslator:
             return
         self._emitter.retain(len(part.pieces[-1]))
         self._pass(event)
-        self._misses += missed is not None
-        if not event.altered and self._misses < _MISSES:
-            self._run = Run.learn(event.name, event.payload, event.content, part.pieces)
+        if not event.altered and self._misses < _MISSES and "sequence_number" in event.content:
+            number = event.content["sequence_number"]
+            self._run = Run.learn(event.name, event.payload, number, event.framed, part.pieces)
 
     def _on_filled(self, event: Event, kind: Kind) -> None:
         found = self._part(event, kind)
@@ -418,6 +423,7 @@ class ResponsesTranslator:
         track = self._tracks.get(theirs) if type(theirs) is int else None
         if track is not None and "item_id" in event.content:
             track.locate(event)
+            track.steps.add(event.name.rpartition(".")[2])
         self._pass(event)
 
 
