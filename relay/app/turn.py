@@ -23,7 +23,7 @@ from relay.errors import RelayError
 from relay.providers.base import Continue, Done, Media, Target, Translator, UpstreamRequest
 from relay.providers.failures import for_client_key
 from relay.responses.emitter import Emitter, Voice
-from relay.responses.json import loads
+from relay.responses.json import dumps, loads, mended
 from relay.responses.request import Request
 from relay.responses.response import template
 from relay.responses.tools import ToolSet
@@ -379,6 +379,10 @@ class Turn:
             content = loads(body)
         except ValueError:
             content = None
+        if isinstance(content, list):  # a stream in which the events are members of an array (Gemini without SSE)
+            for event in content:
+                translator.feed(b"data: " + dumps(mended(event)) + b"\n\n")
+            return
         if not isinstance(content, dict):
             kind = content_type.decode("latin-1") or "no content type"
             raise RelayError("upstream_bad_response", f"The upstream answered with {kind}, not with an answer.")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from relay.providers import chat, openai
+from relay.providers import anthropic, chat, gemini, openai
 from relay.providers.base import Provider
 
-PROVIDERS: Final[dict[str, Provider]] = {"chat": chat.PROVIDER, "responses": openai.PROVIDER}
+PROVIDERS: Final[dict[str, Provider]] = {
+    "chat": chat.PROVIDER,
+    "responses": openai.PROVIDER,
+    "anthropic": anthropic.PROVIDER,
+    "gemini": gemini.PROVIDER,
+}

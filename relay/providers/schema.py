@@ -7,7 +7,7 @@ into the description, where the model reads it; what it cannot represent without
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -27,7 +27,8 @@ class Rules(NamedTuple):
     ``renamed``: keyword -> keyword; ``formats``: those that stay (None: all); ``closed``: objects get
     ``additionalProperties: false``, and open ones cannot be said; ``optional_limit``: how many properties may be
     optional in all; ``recursion`` and ``anything`` (``true``, ``{}``): whether they can be said; ``const``: whether
-    ``const`` is known, else it becomes ``enum``.
+    ``const`` is known, else it becomes ``enum``; ``merged``: the members of ``allOf`` are put into their parent;
+    ``bare_refs``: beside ``$ref`` only keywords that begin with ``$`` stay.
     """
 
     described: frozenset[str] = frozenset()
@@ -39,6 +40,8 @@ class Rules(NamedTuple):
     recursion: bool = True
     anything: bool = True
     const: bool = True
+    merged: bool = False
+    bare_refs: bool = False
 
 
 _LIMITS: Final = frozenset(
@@ -74,6 +77,16 @@ ANTHROPIC: Final = Rules(
     optional_limit=10,
     recursion=False,
     anything=False,
+)
+
+
+GEMINI: Final = Rules(
+    described=(_LIMITS - {"minimum", "maximum", "minItems", "maxItems"}) | _CONDITIONS,
+    dropped=frozenset({"patternProperties", "unevaluatedProperties", "unevaluatedItems"}),
+    renamed={"oneOf": "anyOf", "definitions": "$defs"},
+    const=False,
+    merged=True,
+    bare_refs=True,
 )
 
 
@@ -126,6 +139,11 @@ class _Reducer:
         if not isinstance(schema, dict):
             schema = {} if schema is True else {"not": {}}
         rules = self._rules
+        if rules.merged:
+            schema = self._merged(schema)
+        if rules.bare_refs and "$ref" in schema:
+            names = {name: rules.renamed.get(name, name) for name in schema}
+            return {names[name]: self._member(name, schema[name], depth) for name in names if names[name][:1] == "$"}
         if not rules.anything and not set(schema) - {"title", "description", "default", "examples", "not", "$comment"}:
             raise _Unsayable("a part of it allows anything")
         result: JSON = {}
@@ -148,10 +166,31 @@ class _Reducer:
             self._close(schema, result)
         return result
 
+    def _merged(self, schema: JSON, rest: int = 8) -> JSON:
+        """``allOf`` put into its parent: lists of names and properties together, of other keywords the first."""
+        several = schema.get("allOf")
+        if several is None:
+            return schema
+        self.notes.append("allOf")
+        result = {name: value for name, value in schema.items() if name != "allOf"}
+        for one in several if isinstance(several, list) and rest else ():
+            found = _resolved(self._root, one["$ref"]) if isinstance(one, dict) and "$ref" in one else one
+            for name, value in found.items() if isinstance(found, dict) else ():
+                there = result.get(name)
+                if name == "properties" and isinstance(there, dict) and isinstance(value, dict):
+                    result[name] = {**value, **there}
+                elif name == "required" and isinstance(there, list) and isinstance(value, list):
+                    result[name] = list(dict.fromkeys([*there, *value]))
+                else:
+                    result.setdefault(name, value)
+        return self._merged(result, rest - 1)
+
     def _known_format(self, value: Any) -> bool:
         return self._rules.formats is None or value in self._rules.formats
 
     def _member(self, keyword: str, value: Any, depth: int) -> Any:
+        if keyword == "$ref" and "definitions" in self._rules.renamed and isinstance(value, str):
+            return value.replace("#/definitions/", "#/$defs/", 1)
         if keyword in _CHILDREN and isinstance(value, dict):
             return {name: self.node(child, depth + 1) for name, child in value.items()}
         if keyword in _CHILD and isinstance(value, dict):
@@ -366,7 +405,7 @@ def _number(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     return lambda value, limit: not _is_number(value) or not _is_number(limit) or test(value, limit)
 
 
-def _length(kind: type, test: Callable[[int, Any], bool]) -> Callable[[Any, Any], bool]:
+def _length(kind: type[Sized], test: Callable[[int, Any], bool]) -> Callable[[Any, Any], bool]:
     return lambda value, limit: not isinstance(value, kind) or not _is_number(limit) or test(len(value), limit)
 
 
