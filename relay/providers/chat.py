@@ -14,6 +14,7 @@ import orjson
 
 from relay.errors import RelayError
 from relay.providers.base import (
+    Count,
     Media,
     Parameter,
     Target,
@@ -463,6 +464,10 @@ class ChatProvider:
     ) -> UpstreamRequest:
         """The upstream call. Raises: RelayError naming the parameter that cannot be said."""
         return _build(request, target, media, repairs)
+
+    def count(self, request: Request, target: Target, media: Mapping[str, Media]) -> Count | None:
+        """None: chat/completions has no call that counts."""
+        return None
 
     def translator(self, upstream_request: UpstreamRequest, voice: Voice) -> ChatTranslator:
         """A translator for the answer."""

@@ -17,6 +17,7 @@ from relay.providers.chat_calls import LEGACY, Calls
 from relay.providers.chat_failures import error_of
 from relay.providers.chat_reasoning import Thinking
 from relay.providers.chat_think import ThinkSplitter
+from relay.providers.splice import Splice
 from relay.responses.emitter import Usage, Voice, usage_of
 from relay.responses.json import loads
 from relay.responses.tools import JSON
@@ -40,6 +41,8 @@ TIERS: Final = {
     "performance": "priority",
 }
 """``service_tier`` of an answer -> ours."""
+
+_CONTENT: Final = b'"content"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class ChatTranslator:
         "_done",
         "_finish",
         "_output_tokens",
+        "_splice",
         "_splitter",
         "_spoke",
         "_straight",
@@ -84,6 +88,7 @@ class ChatTranslator:
         self._decoder = Decoder()
         self._thinking = Thinking(voice, context.model, keep=context.keep_reasoning)
         self._calls = Calls(voice, self._thinking)
+        self._splice = Splice()
         self._splitter = ThinkSplitter() if context.think_tags else None
         self._straight = self._splitter is None
         self._annotations: list[JSON] = []
@@ -100,10 +105,21 @@ class ChatTranslator:
 
     def feed(self, data: bytes) -> None:
         """Bytes of the stream. Raises: RelayError for an error that the upstream reports, or nonsense."""
-        if not self.ended:
-            self._feed(self._decoder.feed(data))
+        if self.ended:
+            return
+        block = self._decoder.cut(data)
+        splice = self._splice
+        if splice.ready and not self._thinking.pending:
+            # hot: bench/test_translators.py; a read that holds nothing but pieces of text
+            literals = splice.literals(block)
+            if literals is not None:
+                if said := [literal for literal in literals if literal]:
+                    self._voice.literals(said)
+                return
+        self._feed(self._decoder.parse(block))
 
     def _feed(self, events: list[tuple[bytes | None, bytes]]) -> None:
+        plain_event: tuple[bytes | None, bytes, str] | None = None
         for name, payload in events:
             # hot: bench/test_translators.py; one choice whose delta is a piece of text, and nothing else
             try:
@@ -143,8 +159,12 @@ class ChatTranslator:
             ):
                 self._text_open = True
                 self._voice.text(text)
+                plain_event = (name, payload, text)
             else:
                 self._on_delta(delta, choice.get("logprobs"))
+        if plain_event is not None:
+            name, payload, text = plain_event
+            self._splice.learn(name, payload, _CONTENT, text)
 
     def from_body(self, body: JSON) -> None:
         """A whole answer. Raises: RelayError."""

@@ -1,0 +1,78 @@
+"""Splicing on and off give the same bytes: over every golden and every recorded chat stream, in every feeding."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import pytest
+
+from relay.errors import RelayError
+from relay.providers.base import Target
+from relay.providers.registry import PROVIDERS
+from relay.providers.splice import Splice
+from relay.responses.emitter import Emitter
+from relay.responses.request import parse
+from relay.responses.response import template
+from relay.responses.sinks import SSESink
+from tests.app.upstreams import first, token
+from tests.corpus import Exchange, exchanges, splits
+
+APIS = {"chat": "openai-chat", "anthropic": "anthropic-messages"}
+
+
+def told(dialect: str, pieces: Iterable[bytes]) -> tuple[bytes, str]:
+    """The client's bytes, and how it ended."""
+    request = parse({"model": "m", "input": "hi", "stream": True, "reasoning": {"summary": "auto"}})
+    provider = PROVIDERS[dialect]
+    call = provider.build(request, Target("u", "some-model", "http://127.0.0.1:9/v1"), {}, frozenset())
+    counter = itertools.count()
+    sink = SSESink()
+    emitter = Emitter(
+        template(request, "resp_0", 1), sink, lambda p: f"{p}_{next(counter):024x}", lambda: 2, show_summary=True
+    )
+    translator = provider.translator(call, emitter.voice(call.tools))
+    try:
+        for piece in pieces:
+            translator.feed(piece)
+        ending = str(translator.close())
+        emitter.conclude("completed")
+    except RelayError as error:
+        ending = f"{error.kind}: {error.message}"
+    return sink.take(), ending
+
+
+RECORDED = [(dialect, exchange) for dialect, api in APIS.items() for exchange in exchanges(api, stream=True)]
+
+
+@pytest.mark.parametrize(("dialect", "exchange"), RECORDED, ids=lambda value: getattr(value, "name", str(value))[-60:])
+def test_recorded_streams(dialect: str, exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    if dialect not in PROVIDERS:
+        pytest.skip(f"{dialect} is not in the registry")
+    spliced = [told(dialect, pieces) for _, pieces in splits(exchange)]
+    monkeypatch.setattr(Splice, "learn", lambda *_: None)
+    parsed = [told(dialect, pieces) for _, pieces in splits(exchange)]
+    assert spliced == parsed
+
+
+@pytest.mark.parametrize("dialect", sorted(APIS))
+@pytest.mark.parametrize("batch", [1, 2, 64])
+def test_a_plain_stream_is_really_spliced(dialect: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if dialect not in PROVIDERS:
+        pytest.skip(f"{dialect} is not in the registry")
+    texts = [f'token {number} "é"\n' if number % 3 else "" for number in range(256)]
+    tokens = [token(dialect, text, number) for number, text in enumerate(texts)]
+    reads = [first(dialect), *(b"".join(tokens[at : at + batch]) for at in range(0, len(tokens), batch))]
+    hits = []
+    literals = Splice.literals
+
+    def counted(self: Splice, block: bytes) -> list[bytes] | None:
+        found = literals(self, block)
+        hits.append(found is not None)
+        return found
+
+    monkeypatch.setattr(Splice, "literals", counted)
+    spliced = told(dialect, reads)
+    assert sum(hits) >= len(reads) - 4
+    monkeypatch.setattr(Splice, "learn", lambda *_: None)
+    assert told(dialect, reads) == spliced
