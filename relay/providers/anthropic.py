@@ -1,0 +1,568 @@
+"""The dialect ``anthropic``: Anthropic Messages, at Anthropic's own address, at Google's and at those who copy it.
+
+Source: translation.md §1 (column B), §2 (column B); decisions 9, 10, 12–14, 19, 22, 25. What models differ in is a row
+of ``providers.capabilities.anthropic``; messages are ``anthropic_messages``, tools ``anthropic_tools``, and the
+translator is ``anthropic_stream``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from relay.errors import RelayError
+from relay.providers import anthropic_media as media_blocks
+from relay.providers.anthropic_failures import http_error
+from relay.providers.anthropic_messages import Messages, cache_control, cache_ttl, encoded, without_synthetic
+from relay.providers.anthropic_stream import STOP_REASONS, AnthropicTranslator, Context
+from relay.providers.anthropic_tools import (
+    HOSTED_NAMES,
+    JSON_TOOL,
+    NAME,
+    NAME_LIMIT,
+    chosen,
+    declaration,
+    from_history,
+    hosted_kind,
+    hosted_tools,
+    is_forced,
+)
+from relay.providers.base import (
+    Count,
+    Media,
+    Parameter,
+    Target,
+    UpstreamRequest,
+    Warnings,
+    apply_parameters,
+    drop_hosted_tools,
+    wire_names,
+)
+from relay.providers.capabilities import capabilities
+from relay.providers.capabilities.anthropic import ROWS, Effort
+from relay.providers.schema import ANTHROPIC, reduced
+from relay.providers.turns import Assist, turns
+from relay.responses.emitter import Voice
+from relay.responses.request import KNOWN, Request
+from relay.responses.tools import JSON, Tool, key_of_call
+
+__all__ = ["PARAMETERS", "PROVIDER", "STOP_REASONS", "AnthropicProvider", "AnthropicTranslator"]
+
+VERSION: Final = "2023-06-01"
+VERTEX_VERSION: Final = "vertex-2023-10-16"
+BETAS: Final = {
+    "mcp": "mcp-client-2025-11-20",
+    "binding": "thinking-binding-controls-2026-08-01",
+    "interleaved": "interleaved-thinking-2025-05-14",
+    "speed": "fast-mode-2026-02-01",
+}
+"""What needs an ``anthropic-beta``: exactly the ones that the body needs are sent."""
+
+LEAST_BUDGET: Final = 1024
+
+
+class _Build:
+    """One request being built: ``body`` is what is sent, ``system`` the texts of ours behind the client's own."""
+
+    __slots__ = ("betas", "body", "record", "repairs", "request", "schema", "system", "target", "warnings")
+
+    def __init__(
+        self, request: Request, target: Target, record: Mapping[str, Any], warnings: Warnings, repairs: frozenset[str]
+    ) -> None:
+        self.request = request
+        self.target = target
+        self.record = record
+        self.warnings = warnings
+        self.repairs = repairs
+        self.body: JSON = {"model": target.model, "max_tokens": record["max_output"]}
+        self.system: list[str] = []
+        self.betas: set[str] = set()
+        self.schema: JSON | None = None
+        """What the answer is checked against, where nothing enforces it whole."""
+
+    def configure(self, **fields: Any) -> None:
+        """Members of ``output_config``."""
+        self.body.setdefault("output_config", {}).update(fields)
+
+
+# --- the parameter table
+
+Apply = Callable[[_Build, Any], None]
+
+
+def _limit(build: _Build, value: int) -> None:
+    most = build.record["max_output"]
+    if value > most:
+        build.warnings.add("max_output_tokens", f"this model writes at most {most} tokens")
+    build.body["max_tokens"] = min(value, most)
+
+
+def _temperature(build: _Build, value: float) -> None:
+    if _samples(build, "temperature", value):
+        if value > 1:
+            build.warnings.add("temperature", "it was sent as 1, the highest value here")
+        build.body["temperature"] = min(value, 1)
+
+
+def _top_p(build: _Build, value: float) -> None:
+    if _samples(build, "top_p", value):
+        if build.record["sampling"] == "one" and "temperature" in build.body:
+            build.warnings.add("top_p", "this model takes it or temperature, not both")
+        else:
+            build.body["top_p"] = value
+
+
+def _samples(build: _Build, name: str, value: float) -> bool:
+    if build.record["sampling"] != "none" and "sampling" not in build.repairs:
+        return True
+    if value != 1:
+        build.warnings.add(name, "this model has no sampling parameters")
+    return False
+
+
+def _stop(build: _Build, value: list[str]) -> None:
+    kept = [text for text in value if text.strip()]
+    if len(kept) < len(value):
+        build.warnings.add("stop", "blank stop sequences were left out")
+    if kept:
+        build.body["stop_sequences"] = kept
+
+
+def _unless(name: str, default: Any) -> Apply:
+    """Warn where the value is not what happens anyway."""
+
+    def apply(build: _Build, value: Any) -> None:
+        if value != default:
+            build.warnings.add(name, "not supported by this upstream")
+
+    return apply
+
+
+def _include(build: _Build, values: list[str]) -> None:
+    if "message.output_text.logprobs" in values:
+        build.warnings.add("include", "log probabilities are not supported by this upstream")
+
+
+def _safety_identifier(build: _Build, value: str) -> None:
+    build.body["metadata"] = {"user_id": _anonymous(value)}
+
+
+def _user(build: _Build, value: str) -> None:
+    if "safety_identifier" not in build.request.params:
+        build.body["metadata"] = {"user_id": _anonymous(value)}
+
+
+def _anonymous(value: str) -> str:
+    """A name as it may be sent: addresses and what is too long go as their hash."""
+    if "@" in value or len(value) > 256:
+        return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+    return value
+
+
+def _text(build: _Build, value: JSON) -> None:
+    if value.get("verbosity") not in (None, "medium"):
+        build.warnings.add("text.verbosity", "not supported by this upstream")
+
+
+def _reasoning(build: _Build, value: JSON) -> None:
+    if value.get("mode") not in (None, "standard", "default"):
+        build.warnings.add("reasoning.mode", "not supported by this upstream")
+
+
+def _cache_options(build: _Build, value: JSON) -> None:
+    if value.get("prewarm"):
+        message = "'prompt_cache_options.prewarm' is not supported by this upstream."
+        raise RelayError("unsupported_parameter", message, param="prompt_cache_options.prewarm")
+    if value.get("ttl") not in (None, "5m", "30m", "1h"):
+        build.warnings.add("prompt_cache_options.ttl", "it was sent as 1h, the longest life here")
+    if value.get("mode") == "implicit":
+        build.body["cache_control"] = cache_control(cache_ttl(value.get("ttl")))
+
+
+def _cache_retention(build: _Build, value: str) -> None:
+    if value == "24h":
+        build.warnings.add("prompt_cache_retention", "it was sent as 1h, the longest life here")
+
+
+def _tier(build: _Build, value: str) -> None:
+    if value == "ultrafast":
+        message = "service_tier 'ultrafast' is not supported by this upstream."
+        raise RelayError("unsupported_value", message, param="service_tier")
+    if value == "fast" and build.record["speed"]:
+        build.body["speed"] = "fast"
+        build.betas.add(BETAS["speed"])
+    elif value in _TIERS:
+        build.body["service_tier"] = _TIERS[value]
+    else:
+        build.warnings.add("service_tier", f"'{value}' is not supported by this upstream")
+
+
+_TIERS: Final = {"auto": "auto", "default": "standard_only", "priority": "auto"}
+
+
+def _image(build: _Build, value: JSON) -> None:
+    if value.get("context_compression") == "enabled":
+        build.warnings.add("image.context_compression", "not supported by this upstream")
+
+
+PARAMETERS: Final[Mapping[str, Parameter]] = {
+    "access_programs": Parameter("rejected"),
+    "background": Parameter("ignored", "Only false: background responses are the relay's."),
+    "context_management": Parameter("warned"),
+    "conversation": Parameter("rejected", "The relay keeps no conversations in this version."),
+    "frequency_penalty": Parameter("ignored", "Warned about unless 0.", _unless("frequency_penalty", 0)),
+    "generate": Parameter("ignored"),
+    "image": Parameter("ignored", "context_compression 'enabled' is warned about.", _image),
+    "include": Parameter("mapped", "Sources and outputs of hosted tools; no log probabilities.", _include),
+    "instructions": Parameter("mapped", "The first block of system."),
+    "logit_bias": Parameter("warned"),
+    "max_output_tokens": Parameter("mapped", "max_tokens; the model's limit where it is not given.", _limit),
+    "max_tool_calls": Parameter("mapped", "max_uses of web search."),
+    "metadata": Parameter("emulated", "Kept and echoed, never sent."),
+    "moderation": Parameter("rejected"),
+    "n": Parameter("emulated", "As many upstream calls side by side."),
+    "parallel_tool_calls": Parameter("mapped", "tool_choice.disable_parallel_tool_use."),
+    "presence_penalty": Parameter("ignored", "Warned about unless 0.", _unless("presence_penalty", 0)),
+    "previous_response_id": Parameter("emulated"),
+    "prompt": Parameter("emulated", "From the configuration's [prompts]."),
+    "prompt_cache_key": Parameter("ignored"),
+    "prompt_cache_options": Parameter("mapped", "cache_control; lives of 5 minutes and 1 hour.", _cache_options),
+    "prompt_cache_retention": Parameter("mapped", "The life of cache marks.", _cache_retention),
+    "reasoning": Parameter("mapped", "thinking and output_config.effort, by model.", _reasoning),
+    "safety_identifier": Parameter("mapped", "metadata.user_id; addresses are hashed.", _safety_identifier),
+    "seed": Parameter("warned"),
+    "service_tier": Parameter("mapped", "service_tier, speed.", _tier),
+    "stop": Parameter("mapped", "stop_sequences.", _stop),
+    "store": Parameter("emulated", "Never sent."),
+    "stream": Parameter("emulated", "The upstream always streams."),
+    "stream_options": Parameter("emulated"),
+    "temperature": Parameter("mapped", "Up to 1, on models that have it.", _temperature),
+    "text": Parameter("mapped", "output_config.format, else a forced tool, else words; no verbosity.", _text),
+    "tool_choice": Parameter("mapped"),
+    "tools": Parameter("mapped", "Functions, web search, code interpreter, MCP; others are emulated as functions."),
+    "top_logprobs": Parameter("ignored", "Warned about unless 0.", _unless("top_logprobs", 0)),
+    "top_p": Parameter("mapped", "On models that have it.", _top_p),
+    "truncation": Parameter("ignored"),
+    "user": Parameter("mapped", "metadata.user_id; addresses are hashed.", _user),
+}
+
+_OURS: Final = KNOWN | {
+    "anthropic_version",
+    "cache_control",
+    "container",
+    "mcp_servers",
+    "output_config",
+    "speed",
+    "stop_sequences",
+    "system",
+    "thinking",
+}
+"""Names that cannot be forwarded: we map them ourselves."""
+
+_NEVER: Final = frozenset({"messages", "stream"})
+"""Names that ``extra_body`` cannot set."""
+
+
+# --- build
+
+
+def _record(target: Target) -> dict[str, Any]:
+    return capabilities(
+        ROWS,
+        model=target.model,
+        base_url=target.base_url,
+        quirks=target.quirks,
+        overrides=target.capabilities,
+    )
+
+
+def _assemble(
+    request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]
+) -> tuple[_Build, Messages, dict[str, Tool]]:
+    warnings = Warnings(strict=request.strict)
+    build = _Build(request, target, _record(target), warnings, repairs)
+    drop_hosted_tools(request, warnings, lambda tool: hosted_kind(tool["type"]) is not None)
+    apply_parameters(PARAMETERS, request, build, warnings, target.upstream)
+    messages, names = _messages(build, media)
+    tools = _tools(build, names, messages)
+    _thinking(build, bool(messages.calls))
+    _format(build)
+    _system(build, messages)
+    if any(kind.startswith("mcp_") for kind in messages.kinds) or "mcp_servers" in build.body:
+        build.betas.add(BETAS["mcp"])
+    _extras(build)
+    return build, messages, tools
+
+
+def _messages(build: _Build, media: Mapping[str, Media]) -> tuple[Messages, dict[str, str]]:
+    request = build.request
+    groups = turns(without_synthetic(request.items))
+    keys = [tool.key for tool in request.tools.tools]
+    keys += [key_of_call(call) for group in groups if isinstance(group, Assist) for call in group.calls]
+    reserved = [HOSTED_NAMES.get(hosted_kind(tool["type"]) or "", JSON_TOOL) for _, tool in request.tools.hosted]
+    names = wire_names(keys, NAME, NAME_LIMIT, (JSON_TOOL, *reserved))
+    if "thinking" in build.repairs:
+        build.warnings.add("input", "the upstream did not accept the thinking of earlier turns: it was left out")
+    reasoning = request.params.get("reasoning") or {}
+    messages = Messages(
+        names,
+        media,
+        build.warnings,
+        model=build.target.model,
+        native_system=build.record["mid_system"] == "native",
+        keep_thoughts="thinking" not in build.repairs and not _thought_off(build),
+        ttl=_ttl(request.params),
+    )
+    messages.render(groups, [], forget_before=reasoning.get("context") == "current_turn")
+    return messages, names
+
+
+def _thought_off(build: _Build) -> bool:
+    """Whether a model that only thinks when asked was asked not to."""
+    level = (build.request.params.get("reasoning") or {}).get("effort")
+    return level == "none" and isinstance(Effort(*build.record["efforts"]["high"]).thinking, int)
+
+
+def _ttl(params: JSON) -> str | None:
+    options = params.get("prompt_cache_options") or {}
+    return cache_ttl(options.get("ttl") or ("24h" if params.get("prompt_cache_retention") == "24h" else None))
+
+
+def _tools(build: _Build, names: Mapping[str, str], messages: Messages) -> dict[str, Tool]:
+    """Declare the tools and the choice; the tools by wire name."""
+    request, body, warnings = build.request, build.body, build.warnings
+    choice = request.tools.choice
+    hosted = hosted_tools(request.tools.hosted, warnings, request.params.get("max_tool_calls"))
+    offered = [tool for tool in request.tools.tools if choice.mode != "allowed" or tool.key in choice.keys]
+    declared = [*hosted.tools, *(declaration(tool, names[tool.key], warnings) for tool in offered)]
+    if hosted.servers:
+        body["mcp_servers"] = hosted.servers
+    if hosted.container is not None:
+        body["container"] = hosted.container
+    if declared:
+        forced = build.record["forced_tool_choice"] and "tool_choice" not in build.repairs
+        said, nudge = chosen(choice, names, forced=forced, warnings=warnings)
+        if nudge is not None:
+            build.system.append(nudge)
+        if request.params.get("parallel_tool_calls") is False and (said or {}).get("type") != "none":
+            said = {**(said or {"type": "auto"}), "disable_parallel_tool_use": True}
+        if said is not None:
+            body["tool_choice"] = said
+    elif messages.calls:
+        declared, body["tool_choice"] = from_history(messages.calls), {"type": "none"}
+    if declared:
+        body["tools"] = declared
+    return {names[tool.key]: tool for tool in request.tools.tools}
+
+
+def _thinking(build: _Build, called: bool) -> None:
+    """``thinking`` and ``output_config.effort`` by the model's column of §1.4, and what goes with neither."""
+    request, record, body, warnings = build.request, build.record, build.body, build.warnings
+    reasoning = request.params.get("reasoning") or {}
+    level = reasoning.get("effort")
+    effort = Effort() if level is None else Effort(*record["efforts"][level])
+    if "effort" in build.repairs:
+        warnings.add("reasoning.effort", f"'{level}' is not supported by this model")
+        effort = Effort()
+    if effort.warning is not None:
+        warnings.add("reasoning.effort", effort.warning)
+    if effort.level is not None:
+        build.configure(effort=effort.level)
+    thinking = _thinking_form(build, effort)
+    bound = record["block_binding"] and (
+        request.params.get("truncation") == "auto" or reasoning.get("context") == "current_turn"
+    )
+    if thinking is None and record["thinks"] and level != "none" and (request.show_summary or bound):
+        thinking = {"type": "adaptive"}
+    if thinking is not None and thinking["type"] in ("adaptive", "enabled"):
+        if is_forced(body.get("tool_choice")):
+            if not record["thinks"]:
+                warnings.add("reasoning.effort", "a forced tool choice cannot be combined with thinking")
+            return
+        if request.show_summary:
+            thinking["display"] = "summarized"
+        if bound and thinking["type"] == "adaptive":
+            thinking["block_binding"] = {"prefix_mismatch_behavior": "drop_block"}
+            build.betas.add(BETAS["binding"])
+        if thinking["type"] == "enabled" and record["interleaved"] and called:
+            build.betas.add(BETAS["interleaved"])
+        for name, least in (("temperature", 1), ("top_p", 0.95)):
+            if body.get(name, 1) < least:
+                warnings.add(name, "it cannot be combined with thinking")
+                del body[name]
+    if thinking is not None:
+        body["thinking"] = thinking
+
+
+def _thinking_form(build: _Build, effort: Effort) -> JSON | None:
+    if not isinstance(effort.thinking, int):
+        return None if effort.thinking is None else {"type": effort.thinking}
+    cap = build.body["max_tokens"]
+    if cap <= LEAST_BUDGET:
+        build.warnings.add("reasoning.effort", f"thinking needs more than {LEAST_BUDGET} output tokens")
+        return None
+    if "thinking" in build.repairs:
+        return None  # a turn with calls must begin with its thinking, which was left out
+    budget = max(LEAST_BUDGET, min(effort.thinking, cap - max(LEAST_BUDGET, cap // 4)))
+    return {"type": "enabled", "budget_tokens": budget}
+
+
+def _format(build: _Build) -> None:
+    """``text.format`` (§1.5): natively, else as a forced tool, else in words."""
+    form = build.request.format
+    if form is None:
+        return
+    if form["type"] == "json_object":
+        build.warnings.add("text.format", "this upstream has no JSON mode: the model was asked for a JSON object")
+        build.system.append("Answer with one JSON object and nothing else.")
+        build.schema = {"type": "object"}
+        return
+    schema: JSON = form["schema"]
+    if build.record["json_schema"] and "format" not in build.repairs:
+        native = reduced(schema, ANTHROPIC)
+        if native.schema is not None:
+            described = {"title": form["name"]} | (
+                {"description": form["description"]} if form.get("description") else {}
+            )
+            build.configure(format={"type": "json_schema", "schema": {**described, **native.schema}})
+            build.schema = schema if native.notes else None
+            return
+    build.schema = schema
+    body = build.body
+    free = build.record["forced_tool_choice"] and "tools" not in body and "thinking" not in body
+    if free and "tool_choice" not in build.repairs and schema.get("type") == "object":
+        description = form.get("description") or "Gives the answer."
+        body["tools"] = [{"name": JSON_TOOL, "description": description, "input_schema": schema}]
+        body["tool_choice"] = {"type": "tool", "name": JSON_TOOL}
+        return
+    build.warnings.add("text.format", "the schema is given to the model as text and not enforced")
+    text = encoded(schema).decode()
+    build.system.append(f"Answer with JSON that matches this JSON schema, and nothing else:\n{text}")
+
+
+def _system(build: _Build, messages: Messages) -> None:
+    instructions = build.request.params.get("instructions")
+    texts = [text for text in (instructions,) if text and text.strip()]
+    first = [{"type": "text", "text": text} for text in texts]
+    blocks = [*first, *messages.system, *({"type": "text", "text": text} for text in build.system)]
+    if blocks:
+        build.body["system"] = blocks
+
+
+def _extras(build: _Build) -> None:
+    """What the operator lets through and adds (decision 13)."""
+    body, target, record = build.body, build.target, build.record
+    for name in dict.fromkeys((*record["forward"], *target.forward)):
+        value = build.request.body.get(name)
+        if value is not None and name not in _OURS:
+            body.setdefault(name, value)
+    for name, value in {**record["extra_body"], **target.extra_body}.items():
+        if name in _NEVER:
+            continue
+        ours = body.get(name)
+        if isinstance(ours, dict) and isinstance(value, dict) and name != "tool_choice":
+            body[name] = {**value, **ours}
+        else:
+            body.setdefault(name, value)
+
+
+def _sent(build: _Build, body: JSON, messages: list[bytes]) -> bytes:
+    """The body with ``messages`` last, so that a further message can be put behind them."""
+    if build.record["vertex"]:
+        body = {"anthropic_version": VERTEX_VERSION, **{name: body[name] for name in body if name != "model"}}
+    return encoded(body)[:-1] + b',"messages":[' + b",".join(messages) + b"]}"
+
+
+def _headers(build: _Build) -> tuple[tuple[str, str], ...]:
+    betas = (("anthropic-beta", ",".join(sorted(build.betas))),) if build.betas else ()
+    return betas if build.record["vertex"] else (("anthropic-version", VERSION), *betas)
+
+
+def _path(build: _Build, path: str) -> str:
+    """``path`` behind ``/v1``, unless the address ends in a version itself."""
+    return path if re.search(r"/v\d[a-z0-9]*/*$", build.target.base_url) else f"/v1{path}"
+
+
+def _build(request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]) -> UpstreamRequest:
+    build, messages, tools = _assemble(request, target, media, repairs)
+    said = messages.encoded
+    if not said:
+        raise RelayError("missing_parameter", "The request has no input.", param="input")
+    include = request.params.get("include") or []
+    body = build.body
+    context = Context(
+        model=target.model,
+        json_tool=JSON_TOOL if any(tool.get("name") == JSON_TOOL for tool in body.get("tools", ())) else None,
+        schema=build.schema,
+        sources="web_search_call.action.sources" in include or "web_search_call.results" in include,
+        outputs="code_interpreter_call.outputs" in include,
+        paths=messages.paths,
+    )
+    return UpstreamRequest(
+        f"/models/{target.model}:streamRawPredict" if build.record["vertex"] else _path(build, "/messages"),
+        _sent(build, {**body, "stream": True}, said),
+        headers=_headers(build),
+        tools=tools,
+        warnings=tuple(build.warnings.entries),
+        transformations=tuple(messages.transformations),
+        context=context,
+    )
+
+
+_COUNTED: Final = frozenset(
+    {"cache_control", "mcp_servers", "model", "output_config", "speed", "system", "thinking", "tool_choice", "tools"}
+)
+"""What the counting call takes."""
+
+
+# --- the provider
+
+
+class AnthropicProvider:
+    """Anthropic Messages."""
+
+    name: Final = "anthropic"
+    parameters: Final = PARAMETERS
+
+    def media_needed(self, request: Request, target: Target) -> list[str]:
+        """What the upstream cannot fetch: plain http, and files by URL that are no PDF."""
+        return media_blocks.needed(request)
+
+    def build(
+        self, request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]
+    ) -> UpstreamRequest:
+        """The upstream call. Raises: RelayError naming the parameter that cannot be said."""
+        return _build(request, target, media, repairs)
+
+    def count(self, request: Request, target: Target, media: Mapping[str, Media]) -> Count | None:
+        """The call that counts tokens; Google's addresses have none of this form."""
+        build, messages, _ = _assemble(request, target, media, frozenset())
+        if build.record["vertex"]:
+            return None
+        body = {name: value for name, value in build.body.items() if name in _COUNTED}
+        call = UpstreamRequest(
+            _path(build, "/messages/count_tokens"),
+            _sent(build, body, messages.encoded),
+            headers=_headers(build),
+            stream=False,
+            warnings=tuple(build.warnings.entries),
+        )
+        return Count(call, _tokens)
+
+    def translator(self, upstream_request: UpstreamRequest, voice: Voice) -> AnthropicTranslator:
+        """A translator for the answer."""
+        return AnthropicTranslator(voice, upstream_request)
+
+    def error(self, status: int, headers: Mapping[str, str], body: bytes) -> RelayError:
+        """An error answer as ours; ``repair`` names what ``build`` could leave out."""
+        return http_error(status, headers, body)
+
+
+def _tokens(answer: JSON) -> int | None:
+    count = answer.get("input_tokens")
+    return count if isinstance(count, int) else None
+
+
+PROVIDER: Final = AnthropicProvider()

@@ -1,0 +1,127 @@
+"""Images and documents as Anthropic blocks.
+
+Source: translation.md §2.3, column B; decision 14; pain.md 37. What the upstream can fetch itself (https images, PDF
+by URL) goes as a URL, the rest as what the app fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from relay.errors import RelayError
+from relay.providers.base import Media, data_url
+from relay.responses.request import Request
+from relay.responses.tools import JSON
+
+IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+_ALIASES: Final = {"image/jpg": "image/jpeg", "application/x-pdf": "application/pdf"}
+_TEXT_TYPES: Final = ("text/", "application/json", "application/xml", "application/yaml", "application/javascript")
+_TEXT_NAMES: Final = re.compile(
+    r".*\.(txt|md|csv|tsv|jsonl?|xml|ya?ml|toml|ini|html|css|[jt]s|py|rb|go|rs|[ch]|cpp|java|kt|sh|sql|log|diff|patch)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+
+def needed(request: Request) -> list[str]:
+    """URLs that the upstream cannot fetch itself, in order, without repeats."""
+    urls: dict[str, None] = {}
+    for item in request.items:
+        for parts in (item.get("content"), item.get("output")):
+            for part in parts if isinstance(parts, list) else ():
+                url = _url(part)
+                if url is not None and not _fetched_there(part, url):
+                    urls[url] = None
+    return list(urls)
+
+
+def _url(part: Any) -> str | None:
+    if not isinstance(part, dict):
+        return None
+    url = part.get(_URL_FIELDS.get(part.get("type", ""), ""))
+    return url if isinstance(url, str) and url.startswith(("http://", "https://")) else None
+
+
+_URL_FIELDS: Final = {"input_image": "image_url", "input_file": "file_url"}
+
+
+def _fetched_there(part: JSON, url: str) -> bool:
+    if not url.startswith("https://"):
+        return False
+    return part["type"] == "input_image" or urlsplit(url).path.lower().endswith(".pdf")
+
+
+def image_block(part: JSON, media: Mapping[str, Media]) -> JSON:
+    """An ``input_image`` part. Raises: RelayError."""
+    url = part.get("image_url")
+    if not isinstance(url, str):
+        raise RelayError("unsupported_parameter", "An image needs its image_url.", param="input")
+    found = data_url(url)
+    if found is not None:
+        return _image(found.content_type, found.data)
+    if url in media:
+        return _image(media[url].content_type, base64.b64encode(media[url].data).decode())
+    if url.startswith("https://"):
+        return {"type": "image", "source": {"type": "url", "url": url}}
+    raise RelayError("invalid_image_url", f"'{url[:200]}' is no https or data URL of an image.", param="input")
+
+
+def _image(content_type: str, data: str) -> JSON:
+    content_type = _ALIASES.get(content_type, content_type)
+    if content_type not in IMAGE_TYPES:
+        message = f"This upstream takes images as JPEG, PNG, GIF or WebP, not as {content_type}."
+        raise RelayError("unsupported_image", message, param="input")
+    if not _decoded(data):
+        raise RelayError("invalid_base64_image", "An image's data is no base64.", param="input")
+    return {"type": "image", "source": {"type": "base64", "media_type": content_type, "data": data}}
+
+
+def document_block(part: JSON, media: Mapping[str, Media]) -> JSON:
+    """An ``input_file`` part. Raises: RelayError."""
+    name = part.get("filename")
+    url = part.get("file_url")
+    data = part.get("file_data")
+    if isinstance(data, str):
+        found = data_url(data)
+        content_type, encoded = (found.content_type, found.data) if found is not None else ("", data)
+    elif isinstance(url, str) and url in media:
+        content_type, encoded = media[url].content_type, base64.b64encode(media[url].data).decode()
+        name = name or urlsplit(url).path.rpartition("/")[2]
+    elif isinstance(url, str) and url.startswith("https://"):
+        return _titled({"type": "document", "source": {"type": "url", "url": url}}, name)
+    else:
+        raise RelayError("unsupported_parameter", "A file needs its file_data or its file_url.", param="input")
+    return _document(_ALIASES.get(content_type, content_type), encoded, str(name or ""))
+
+
+def _document(content_type: str, data: str, name: str) -> JSON:
+    if content_type in ("", "application/octet-stream"):
+        content_type = "text/plain" if _TEXT_NAMES.fullmatch(name) else "application/pdf"
+    if content_type.startswith("image/"):
+        return _image(content_type, data)
+    content = _decoded(data)
+    if content is None:
+        raise RelayError("invalid_value", "file_data is no base64.", param="input")
+    if content_type == "application/pdf":
+        source = {"type": "base64", "media_type": content_type, "data": data}
+    elif content_type.startswith(_TEXT_TYPES):
+        source = {"type": "text", "media_type": "text/plain", "data": content.decode("utf-8", "replace")}
+    else:
+        message = f"This upstream takes PDF, text and images, not {content_type}."
+        raise RelayError("unsupported_value", message, param="input")
+    return _titled({"type": "document", "source": source}, name)
+
+
+def _titled(block: JSON, name: Any) -> JSON:
+    return {**block, "title": name[:255]} if isinstance(name, str) and name else block
+
+
+def _decoded(data: str) -> bytes | None:
+    try:
+        return binascii.a2b_base64(data)
+    except (binascii.Error, ValueError):
+        return None

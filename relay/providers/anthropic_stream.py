@@ -1,0 +1,630 @@
+"""The Anthropic translator: events in, verbs out.
+
+Source: translation.md §3.4, §4.2; decisions 2, 3, 18, 19, 22–24; design.md §4.12 (an unknown stop reason is no
+success). Hosted tools are ``anthropic_hosted``. Per block index the block's state is kept; unknown events, blocks and
+deltas are ignored, for the version policy allows new ones at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import orjson
+
+from relay.errors import RelayError
+from relay.providers.anthropic_blocks import FAMILY, members, source, with_members
+from relay.providers.anthropic_failures import error_of
+from relay.providers.anthropic_hosted import MCP, SERVER_TOOLS, Use
+from relay.providers.base import Continue, Done, UpstreamRequest
+from relay.providers.schema import mismatch
+from relay.responses.emitter import Usage, Voice, usage_of
+from relay.responses.envelope import seal
+from relay.responses.json import loads
+from relay.responses.output import Item
+from relay.responses.tools import JSON
+from relay.wire.sse import Decoder
+
+STOP_REASONS: Final[Mapping[str | None, Done]] = {
+    **dict.fromkeys((None, "end_turn", "stop_sequence", "tool_use"), Done("completed")),
+    **dict.fromkeys(("max_tokens", "model_context_window_exceeded"), Done("incomplete", "max_output_tokens")),
+    "refusal": Done("incomplete", "content_filter"),
+}
+"""``stop_reason`` -> how the response ends. ``pause_turn`` goes on; any other one is a failure."""
+
+TIERS: Final = {"standard": "default", "batch": "default", "priority": "priority"}
+"""``usage.service_tier`` -> ours."""
+
+TRANSFORMATIONS: Final = {
+    "model_binding_mismatch": "model_mismatch",
+    "prefix_binding_mismatch": "prefix_mismatch",
+    "organization_binding_mismatch": "organization_mismatch",
+    "end_user_binding_mismatch": "end_user_mismatch",
+}
+"""``input_transformations[].reason`` -> ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the translator needs to know of its request, and of the hops before it.
+
+    ``json_tool``: the tool whose arguments are the text; ``schema``: what the text is checked against; ``sources`` and
+    ``outputs``: what to show of hosted tools; ``paths``: where thinking blocks were sent, and of which items.
+    """
+
+    model: str = ""
+    json_tool: str | None = None
+    schema: JSON | None = None
+    sources: bool = False
+    outputs: bool = False
+    paths: Mapping[str, str] = field(default_factory=dict)
+    base: bytes | None = None
+    """The body of the first hop, where this is a later one."""
+    said: tuple[str, ...] = ()
+    """The blocks of earlier hops."""
+    text: tuple[str, ...] = ()
+    """The text of earlier hops, where it is to be checked."""
+    uses: tuple[tuple[str, Use], ...] = ()
+    """Hosted calls of earlier hops whose results are still to come."""
+    container: str = ""
+
+
+class _Block:
+    """One content block while it comes in. ``origin`` is the source text of its start."""
+
+    __slots__ = ("citations", "item", "kind", "offset", "origin", "pieces", "signature", "start")
+
+    def __init__(self, kind: str, start: JSON, origin: str) -> None:
+        self.kind = kind
+        self.start = start
+        self.origin = origin
+        self.pieces: list[str] = []
+        self.signature = ""
+        self.citations: list[JSON] = []
+        self.item: Item | None = None
+        self.offset = 0
+
+    @property
+    def id(self) -> str:
+        return str(self.start.get("id") or "")
+
+    @property
+    def joined(self) -> str:
+        return "".join(self.pieces)
+
+    def input_text(self) -> str:
+        """The JSON text of a call's arguments: what was streamed, else what the start brought."""
+        return self.joined or source(self.start.get("input") or {})
+
+
+class AnthropicTranslator:
+    """One Anthropic answer, spoken to one voice."""
+
+    __slots__ = (
+        "_begun",
+        "_blocks",
+        "_context",
+        "_cut_calls",
+        "_decoder",
+        "_kept",
+        "_length",
+        "_moved",
+        "_odd",
+        "_reason",
+        "_refusal",
+        "_request",
+        "_text",
+        "_usage",
+        "_uses",
+        "container",
+        "ended",
+        "voice",
+    )
+
+    ready: Final = True
+
+    def __init__(self, voice: Voice, request: UpstreamRequest) -> None:
+        self.voice = voice
+        self._request = request
+        self._context: Context = request.context or Context()
+        self._decoder = Decoder()
+        self._blocks: dict[Any, _Block] = {}
+        self._kept: list[_Block] = []
+        self._uses: dict[str, Use] = dict(self._context.uses)
+        self._text: list[str] | None = list(self._context.text) if self._context.schema is not None else None
+        self._cut_calls: list[Item] = []
+        self._usage: JSON = {}
+        self._reason: str | None = None
+        self._refusal = ""
+        self._begun = False
+        self._length = 0
+        self._moved = True
+        self._odd = False
+        self.container = self._context.container
+        self.ended = False
+
+    # --- input
+
+    def feed(self, data: bytes) -> None:
+        """Bytes of the stream. Raises: RelayError for an error that the upstream reports, or nonsense."""
+        if not self.ended:
+            self._feed(self._decoder.feed(data))
+
+    def _feed(self, events: list[tuple[bytes | None, bytes]]) -> None:
+        blocks = self._blocks
+        for name, payload in events:
+            # hot: bench/test_translators.py; nearly every event is a piece of text of an open block
+            try:
+                event = orjson.loads(payload)
+            except ValueError:
+                event = self._read(name, payload)
+            if name == b"error":
+                raise error_of(event)
+            kind = event.get("type") if event.__class__ is dict else None
+            if kind == "content_block_delta":
+                delta, block = event.get("delta"), blocks.get(event.get("index"))
+                if delta.__class__ is dict and block is not None:
+                    handler = DELTAS.get(delta.get("type"))
+                    if handler is not None:
+                        handler(self, block, delta)
+                continue
+            self._on_event(kind, event, payload)
+            if self.ended:
+                return
+
+    def _on_event(self, kind: Any, event: Any, payload: bytes) -> None:
+        handler = EVENTS.get(kind) if kind.__class__ is str else None
+        if handler is not None:
+            handler(self, event, payload)
+        elif event.__class__ is dict and event.get("error"):
+            raise error_of(event)
+
+    def _read(self, name: bytes | None, payload: bytes) -> Any:
+        """What orjson refused: lone surrogates (decision 24), an error in plain words, garbage."""
+        self._odd = True
+        try:
+            return loads(payload)
+        except ValueError:
+            if name == b"error":
+                return {"error": payload.decode("utf-8", "replace")}
+            if payload.strip() == b"[DONE]":
+                return {}
+            raise RelayError("upstream_bad_response", "The upstream sent an event that is no JSON.") from None
+
+    def from_body(self, body: JSON) -> None:
+        """A whole answer. Raises: RelayError."""
+        if body.get("type") == "error" or (body.get("error") and "content" not in body):
+            raise error_of(body)
+        if not isinstance(body.get("content"), list):
+            raise RelayError("upstream_bad_response", "The upstream sent no message.")
+        self._on_message_start({"message": body}, b"")
+        self._on_message_delta({"delta": body}, b"")
+        self._on_message_stop({}, b"")
+
+    def close(self) -> Done | Continue:
+        """The input is over. Raises: RelayError where the upstream did not say so, or said that it failed."""
+        if not self.ended:
+            self._feed(self._decoder.close())
+            if not self._begun and self._decoder.stray:
+                self._on_stray(self._decoder.stray)
+        if not self.ended:
+            raise RelayError("upstream_ended_early", "The upstream's stream ended before its answer was complete.")
+        if self._reason == "pause_turn":
+            return Continue(self._next_hop())
+        done = STOP_REASONS.get(self._reason)
+        if done is None:
+            raise RelayError("upstream_error", f"The upstream stopped with the reason '{self._reason!s:.64}'.")
+        if self._refusal:
+            self.voice.refusal(self._refusal)
+        if done.reason != "max_output_tokens":
+            for item in self._cut_calls:
+                self.voice.call_end(item)
+        if self._text is not None and done.status == "completed":
+            self._check("".join(self._text))
+        return done
+
+    def _on_stray(self, stray: bytes) -> None:
+        """No events, but something: a JSON body in place of the stream, or a page."""
+        try:
+            body = loads(stray)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise RelayError("upstream_bad_response", "The upstream's answer is no event stream.")
+        self.from_body(body)
+
+    def _check(self, text: str) -> None:
+        """What nobody enforced is checked, and said where it is not so (§1.5)."""
+        try:
+            found = mismatch(loads(text), self._context.schema)
+        except ValueError:
+            found = "it is no JSON" if self._cut_or_said(text) else None
+        if found is not None:
+            self.voice.emitter.warn("text.format", f"the answer does not match the schema ({found[:200]})")
+
+    def _cut_or_said(self, text: str) -> bool:
+        return bool(text) or not self.voice.emitter.output
+
+    def _next_hop(self) -> UpstreamRequest:
+        """The same request with what was said so far as the assistant's message (decision 19)."""
+        context = self._context
+        base = context.base or self._request.body
+        said = (*context.said, *map(_whole, self._kept))
+        message = '{"role":"assistant","content":[' + ",".join(said) + "]}"
+        return replace(
+            self._request,
+            body=base[:-2] + b"," + message.encode() + b"]}" if said else base,
+            context=replace(
+                context,
+                base=base,
+                said=said,
+                text=tuple(self._text or ()),
+                uses=tuple(self._uses.items()),
+                container=self.container,
+            ),
+        )
+
+    # --- the message
+
+    def _on_message_start(self, event: JSON, payload: bytes) -> None:
+        message = event.get("message")
+        if not isinstance(message, dict):
+            raise RelayError("upstream_bad_response", "The upstream sent a message that is no object.")
+        self._begun = True
+        self.voice.begin()
+        self._count(message.get("usage"))
+        self._note_container(message.get("container"))
+        if self._context.base is None:
+            for entry in _dicts(message.get("input_transformations")):
+                self._transformed(entry)
+        for block in _dicts(message.get("content")):
+            self._open(None, block, None)
+            self._on_block_stop({"index": None}, b"")
+
+    def _on_message_delta(self, event: JSON, payload: bytes) -> None:
+        self._count(event.get("usage"))
+        delta = event.get("delta")
+        if not isinstance(delta, dict):
+            return
+        self._note_container(delta.get("container"))
+        reason = delta.get("stop_reason")
+        if reason is not None:
+            self._reason = str(reason)
+        details = delta.get("stop_details")
+        if isinstance(details, dict) and isinstance(details.get("explanation"), str):
+            self._refusal = details["explanation"]
+
+    def _on_message_stop(self, event: JSON, payload: bytes) -> None:
+        for index in list(self._blocks):
+            self._on_block_stop({"index": index}, b"")
+        if not self._begun:
+            raise RelayError("upstream_bad_response", "The upstream ended a message that it never began.")
+        self.ended = True
+
+    def _on_error(self, event: JSON, payload: bytes) -> None:
+        raise error_of(event)
+
+    def _count(self, usage: Any) -> None:
+        if isinstance(usage, dict):
+            self._usage.update((name, value) for name, value in usage.items() if value is not None)
+            self.voice.usage(anthropic_usage(self._usage))
+            tier = "priority" if usage.get("speed") == "fast" else TIERS.get(str(usage.get("service_tier")))
+            if tier is not None:
+                self.voice.emitter.tier(tier)
+
+    def _note_container(self, container: Any) -> None:
+        if isinstance(container, dict) and isinstance(container.get("id"), str):
+            self.container = container["id"]
+
+    def _transformed(self, entry: JSON) -> None:
+        reason = TRANSFORMATIONS.get(str(entry.get("reason")))
+        identifier = self._context.paths.get(str(entry.get("path")))
+        if reason is not None and identifier is not None:
+            self.voice.emitter.transformation(
+                {"id": identifier, "type": "reasoning", "action": "removed", "reason": reason}
+            )
+
+    # --- blocks
+
+    def _on_block_start(self, event: JSON, payload: bytes) -> None:
+        start = event.get("content_block")
+        if isinstance(start, dict) and isinstance(event.get("index"), int):
+            self._begin()
+            self._open(event["index"], start, payload)
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self.voice.begin()
+
+    def _open(self, index: int | None, start: JSON, payload: bytes | None) -> None:
+        kind = str(start.get("type"))
+        handler = STARTS.get(kind) or (AnthropicTranslator._start_result if kind.endswith("_tool_result") else None)
+        if handler is None:
+            return
+        block = _Block(kind, start, _origin(payload) or source(start))
+        self._blocks[index] = block
+        handler(self, block)
+
+    def _on_block_stop(self, event: JSON, payload: bytes) -> None:
+        index = event.get("index")
+        block = self._blocks.pop(index, None) if index is None or isinstance(index, int) else None
+        if block is None:
+            return
+        stop = STOPS.get(block.kind)
+        if stop is not None:
+            stop(self, block)
+        if block.kind != "text" or block.pieces:
+            self._kept.append(block)
+
+    # text
+
+    def _start_text(self, block: _Block) -> None:
+        block.offset = self._offset()
+        text = block.start.get("text")
+        if isinstance(text, str):
+            self._on_text(block, {"text": text})
+        block.citations.extend(_dicts(block.start.get("citations")))
+
+    def _on_text(self, block: _Block, delta: JSON) -> None:
+        # hot: bench/test_translators.py
+        text = delta.get("text")
+        if not text or text.__class__ is not str:
+            return
+        block.pieces.append(text)
+        if self._text is not None:
+            self._text.append(text)
+        if self._odd:
+            self._moved = True
+        self._length += len(text)
+        self.voice.text(text)
+
+    def _on_citation(self, block: _Block, delta: JSON) -> None:
+        if isinstance(delta.get("citation"), dict):
+            block.citations.append(delta["citation"])
+
+    def _stop_text(self, block: _Block) -> None:
+        for citation in block.citations:
+            annotation = _annotation(citation, block.offset, self._offset())
+            if annotation is not None:
+                self.voice.annotation(annotation)
+
+    def _offset(self) -> int:
+        """Characters of the open text part, counted again only where something else may have come between."""
+        if self._moved:
+            self._length = self.voice.text_length()
+            self._moved = False
+        return self._length
+
+    # thinking
+
+    def _start_thinking(self, block: _Block) -> None:
+        self._on_thinking(block, block.start)
+        self._on_signature(block, block.start)
+
+    def _on_thinking(self, block: _Block, delta: JSON) -> None:
+        text = delta.get("thinking")
+        if isinstance(text, str) and text:
+            block.pieces.append(text)
+            self._moved = True
+            self.voice.summary(text)
+
+    def _on_signature(self, block: _Block, delta: JSON) -> None:
+        if isinstance(delta.get("signature"), str):
+            block.signature = delta["signature"]
+
+    def _stop_thinking(self, block: _Block) -> None:
+        if block.signature:
+            self._seal(_whole(block))
+        # without a signature it was cut: it stays open until something else follows
+
+    def _start_redacted(self, block: _Block) -> None:
+        if block.start.get("data"):
+            self._seal(block.origin)
+
+    def _seal(self, *blocks: str) -> None:
+        """Opaque blocks as a reasoning item of their own, or at the end of the open one."""
+        self._moved = True
+        self.voice.envelope(seal(FAMILY, self._context.model, list(blocks)))
+        self.voice.reasoning_end()
+
+    # calls
+
+    def _start_call(self, block: _Block) -> None:
+        name = str(block.start.get("name") or "")
+        if name != self._context.json_tool:
+            self._moved = True
+            block.item = self.voice.call(block.id or None, name)
+
+    def _on_input(self, block: _Block, delta: JSON) -> None:
+        fragment = delta.get("partial_json")
+        if not isinstance(fragment, str) or not fragment:
+            return
+        block.pieces.append(fragment)
+        if block.kind == "tool_use":
+            self._argue(block, fragment)
+        elif block.kind == "mcp_tool_use":
+            MCP.argue(self, self._uses[block.id], fragment)
+
+    def _argue(self, block: _Block, fragment: str) -> None:
+        if block.item is not None:
+            self.voice.arguments(block.item, fragment)
+            return
+        if self._text is not None:
+            self._text.append(fragment)
+        self.voice.text(fragment)
+
+    def _stop_call(self, block: _Block) -> None:
+        if not block.pieces:
+            self._argue(block, block.input_text())
+        if block.item is None:
+            return
+        if _is_json(block.input_text()):
+            self.voice.call_end(block.item)
+        else:
+            self._cut_calls.append(block.item)  # whether it was cut is said by the stop reason
+
+    # hosted tools
+
+    def _start_use(self, block: _Block) -> None:
+        row = MCP if block.kind == "mcp_tool_use" else SERVER_TOOLS.get(str(block.start.get("name")))
+        self._moved = True
+        self._uses[block.id] = Use(None if row is None else row.open(self, block.start), row, {}, "")
+
+    def _stop_use(self, block: _Block) -> None:
+        use = self._uses[block.id]
+        text = block.input_text()
+        given = loads(text) if _is_json(text) else {}
+        use = use._replace(given=given if isinstance(given, dict) else {}, origin=_whole(block))
+        self._uses[block.id] = use
+        if use.row is not None:
+            if block.kind == "mcp_tool_use" and not block.pieces:
+                MCP.argue(self, use, text)
+            use.row.asked(self, use)
+
+    def _start_result(self, block: _Block) -> None:
+        use = self._uses.pop(str(block.start.get("tool_use_id")), None)
+        if use is None:
+            return
+        self._moved = True
+        if use.row is not None:
+            use.row.answered(self, use, block.start)
+        if use.origin:
+            self._seal(use.origin, block.origin)
+
+    @property
+    def shows_sources(self) -> bool:
+        """Whether the client asked for the sources of web searches."""
+        return self._context.sources
+
+    @property
+    def shows_outputs(self) -> bool:
+        """Whether the client asked for the outputs of code."""
+        return self._context.outputs
+
+
+Translate = AnthropicTranslator
+
+EVENTS: Final[Mapping[str, Callable[[Translate, JSON, bytes], None]]] = {
+    "message_start": Translate._on_message_start,
+    "content_block_start": Translate._on_block_start,
+    "content_block_stop": Translate._on_block_stop,
+    "message_delta": Translate._on_message_delta,
+    "message_stop": Translate._on_message_stop,
+    "error": Translate._on_error,
+}
+STARTS: Final[Mapping[str, Callable[[Translate, _Block], None]]] = {
+    "text": Translate._start_text,
+    "thinking": Translate._start_thinking,
+    "redacted_thinking": Translate._start_redacted,
+    "tool_use": Translate._start_call,
+    "server_tool_use": Translate._start_use,
+    "mcp_tool_use": Translate._start_use,
+}
+DELTAS: Final[Mapping[Any, Callable[[Translate, _Block, JSON], None]]] = {
+    "text_delta": Translate._on_text,
+    "citations_delta": Translate._on_citation,
+    "thinking_delta": Translate._on_thinking,
+    "signature_delta": Translate._on_signature,
+    "input_json_delta": Translate._on_input,
+}
+STOPS: Final[Mapping[str, Callable[[Translate, _Block], None]]] = {
+    "text": Translate._stop_text,
+    "thinking": Translate._stop_thinking,
+    "tool_use": Translate._stop_call,
+    "server_tool_use": Translate._stop_use,
+    "mcp_tool_use": Translate._stop_use,
+}
+
+
+def _dicts(value: Any) -> list[JSON]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _origin(payload: bytes | None) -> str | None:
+    """The source text of ``content_block`` in an event's payload."""
+    if payload is None:
+        return None
+    try:
+        return members(payload.decode()).get("content_block")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _whole(block: _Block) -> str:
+    """The source text of a block, whole: its start as it came, with what the deltas added."""
+    return with_members(block.origin, WHOLE[block.kind](block) if block.kind in WHOLE else {})
+
+
+def _whole_text(block: _Block) -> dict[str, str]:
+    said = {"text": source(block.joined)}
+    return {**said, "citations": source(block.citations)} if block.citations else said
+
+
+WHOLE: Final[Mapping[str, Callable[[_Block], dict[str, str]]]] = {
+    "text": _whole_text,
+    "thinking": lambda block: {"thinking": source(block.joined), "signature": source(block.signature)},
+    "tool_use": lambda block: {"input": block.input_text()},
+    "server_tool_use": lambda block: {"input": block.input_text()},
+    "mcp_tool_use": lambda block: {"input": block.input_text()},
+}
+"""Block type -> the members that deltas fill."""
+
+
+def _is_json(text: str) -> bool:
+    try:
+        loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+# --- citations
+
+
+def _annotation(citation: JSON, start: int, end: int) -> JSON | None:
+    kind = citation.get("type")
+    url = citation.get("url") if kind == "web_search_result_location" else citation.get("source")
+    if isinstance(url, str) and (kind == "web_search_result_location" or url.startswith(("http://", "https://"))):
+        title = str(citation.get("title") or "")
+        return {"type": "url_citation", "url": url, "title": title, "start_index": start, "end_index": end}
+    if kind not in _FILE_CITATIONS:
+        return None
+    number = citation.get("document_index", citation.get("search_result_index", 0))
+    name = citation.get("document_title") or citation.get("title") or url or ""
+    identifier = citation.get("file_id") or f"document_{number}"
+    return {"type": "file_citation", "file_id": str(identifier), "filename": str(name), "index": end}
+
+
+_FILE_CITATIONS: Final = frozenset(
+    {"char_location", "page_location", "content_block_location", "search_result_location"}
+)
+
+
+# --- usage
+
+
+_COUNTED: Final = frozenset({"message", "compaction", "fallback_message"})
+
+
+def anthropic_usage(usage: JSON) -> Usage:
+    """The usage table of translation.md §3.4; with ``iterations`` those of the message itself count."""
+    rows = [one for one in _dicts(usage.get("iterations")) if one.get("type") in _COUNTED]
+    if not rows or any(one["type"] == "fallback_message" for one in rows):
+        rows = [usage]
+    read = sum(_tokens(row, "cache_read_input_tokens") for row in rows)
+    written = sum(_tokens(row, "cache_creation_input_tokens") for row in rows)
+    details = usage.get("output_tokens_details")
+    return usage_of(
+        sum(_tokens(row, "input_tokens") for row in rows) + read + written,
+        sum(_tokens(row, "output_tokens") for row in rows),
+        cached=read,
+        cache_write=written,
+        reasoning=_tokens(details, "thinking_tokens") if isinstance(details, dict) else 0,
+    )
+
+
+def _tokens(row: JSON, name: str) -> int:
+    value = row.get(name)
+    return int(value) if isinstance(value, int | float) and value > 0 else 0
