@@ -366,7 +366,7 @@ class Voice:
 
     def envelope(self, encrypted_content: str) -> None:
         """Opaque reasoning: kept in the open reasoning item, or in a new one with an empty summary."""
-        item = self._reasoning or self._open_reasoning()
+        item = self._reasoning or self._open_reasoning(keep_message=self.late_annotations)
         self.emitter.retain(len(encrypted_content))
         item.item["encrypted_content"] = encrypted_content
 
@@ -495,8 +495,11 @@ class Voice:
         self._open.append(self._message)
         return self._message
 
-    def _open_reasoning(self) -> Reasoning:
-        self.message_end()
+    def _open_reasoning(self, *, keep_message: bool = False) -> Reasoning:
+        if keep_message and self._message is not None:
+            self._message.suspended = True
+        else:
+            self.message_end()
         self._reasoning = Reasoning(self.emitter)
         self._open.append(self._reasoning)
         return self._reasoning
