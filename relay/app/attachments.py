@@ -24,6 +24,9 @@ _SSE_HEADERS: Final[list[Header]] = [
 HeadersNow = Callable[[], list[Header]]
 """The headers of an answer at the moment when it begins."""
 
+WriteNow = Callable[[Any], bool]
+"""Our server's extension ``relay.write``: takes body bytes (or texts) at once; false where the client is behind."""
+
 
 class Attachment(Protocol):
     """Binds a turn to a client."""
@@ -47,6 +50,18 @@ class Attachment(Protocol):
         """Send what the sink holds."""
         ...
 
+    def push(self) -> bool:
+        """Send what the sink holds at once, without waiting for anybody; whether the client keeps up.
+
+        Only after ``begun``, and only where ``pushes``: else, and after False, ``flush`` sends and waits.
+        """
+        ...
+
+    @property
+    def pushes(self) -> bool:
+        """Whether ``push`` works: the server is ours."""
+        ...
+
     async def finish(self, response: dict[str, Any]) -> None:
         """The terminal event was written (``response`` is the final Response): send the rest and end."""
         ...
@@ -63,23 +78,31 @@ class Attachment(Protocol):
 class EventStream:
     """SSE over HTTP. The first flush sends the head too."""
 
-    __slots__ = ("_headers", "_send", "begun", "sink", "streams")
+    __slots__ = ("_headers", "_send", "_write_now", "begun", "pushes", "sink", "streams")
 
-    def __init__(self, send: Send, headers: HeadersNow) -> None:
+    def __init__(self, send: Send, headers: HeadersNow, write_now: WriteNow | None = None) -> None:
         self.sink = SSESink()
         self.begun = False
         self.streams = True
+        self.pushes = write_now is not None
         self._send = send
         self._headers = headers
+        self._write_now = write_now
 
     async def flush(self) -> None:
-        """One send for all that was written since the last."""
+        """One send for all that was written since the last; waits for a client that is behind."""
         # hot: bench
         data = self.sink.take()
-        if data:
-            if not self.begun:
-                await self._begin()
+        if data and not self.begun:
+            await self._begin()
+        if data or (self.begun and self.pushes):
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    def push(self) -> bool:
+        """One write for all that was written since the last."""
+        # hot: bench
+        data = self.sink.take()
+        return not data or (self._write_now is not None and self._write_now(data))
 
     async def finish(self, response: dict[str, Any]) -> None:
         """The last events and the end of the body in one send."""
@@ -105,14 +128,19 @@ class EventStream:
 class JSONBody:
     """One JSON answer at the end."""
 
-    __slots__ = ("_headers", "_send", "begun", "sink", "streams")
+    __slots__ = ("_headers", "_send", "begun", "pushes", "sink", "streams")
 
-    def __init__(self, send: Send, headers: HeadersNow) -> None:
+    def __init__(self, send: Send, headers: HeadersNow, write_now: WriteNow | None = None) -> None:
         self.sink = NullSink()
         self.begun = False
         self.streams = False
+        self.pushes = True
         self._send = send
         self._headers = headers
+
+    def push(self) -> bool:
+        """Nothing until the end."""
+        return True
 
     async def flush(self) -> None:
         """Nothing until the end."""
@@ -137,12 +165,14 @@ class SocketMessages:
     ``batches``: the server takes several messages in one write (decision 34); else each is sent alone.
     """
 
-    __slots__ = ("_batches", "_lane", "_send", "begun", "refused", "sink", "streams")
+    __slots__ = ("_batches", "_lane", "_send", "_write_now", "begun", "pushes", "refused", "sink", "streams")
 
-    def __init__(self, send: Send, lane: str | None, *, batches: bool) -> None:
+    def __init__(self, send: Send, lane: str | None, *, batches: bool, write_now: WriteNow | None = None) -> None:
         self.sink = SocketSink(orjson.dumps(lane) if lane is not None else None)
         self.begun = False
         self.streams = True
+        self.pushes = write_now is not None
+        self._write_now = write_now
         self.refused: RelayError | None = None
         self._send = send
         self._lane = lane
@@ -152,14 +182,20 @@ class SocketMessages:
         """All that was written since the last flush."""
         # hot: bench
         texts = self.sink.take()
-        if not texts:
+        if not texts and not self.pushes:
             return
-        self.begun = True
+        self.begun = self.begun or bool(texts)
         if self._batches:
             await self._send({"type": "relay.websocket.send_batch", "texts": texts})
         else:
             for text in texts:
                 await self._send({"type": "websocket.send", "text": text.decode()})
+
+    def push(self) -> bool:
+        """All that was written since the last, in one write."""
+        # hot: bench
+        texts = self.sink.take()
+        return not texts or (self._write_now is not None and self._write_now(texts))
 
     async def finish(self, response: dict[str, Any]) -> None:
         """The last events; the socket stays open."""
@@ -177,17 +213,22 @@ class SocketMessages:
 class Silent:
     """No client: what a turn of the relay's own came to."""
 
-    __slots__ = ("begun", "refused", "response", "sink", "streams")
+    __slots__ = ("begun", "pushes", "refused", "response", "sink", "streams")
 
     def __init__(self) -> None:
         self.sink = NullSink()
         self.begun = False
         self.streams = False
+        self.pushes = True
         self.refused: RelayError | None = None
         self.response: dict[str, Any] = {}
 
     async def flush(self) -> None:
         """Nothing."""
+
+    def push(self) -> bool:
+        """Nothing."""
+        return True
 
     async def finish(self, response: dict[str, Any]) -> None:
         """Keep the response."""

@@ -45,7 +45,7 @@ async def create(exchange: Exchange) -> None:
         return [*(turn.headers() if turn is not None else []), *exchange.own_headers()]
 
     shape: Any = EventStream if prepared.plan.request.stream else JSONBody
-    attachment = shape(exchange.send, headers)
+    attachment = shape(exchange.send, headers, exchange.write_now)
     emitter = new_emitter(services, prepared, attachment.sink)
     turn = Turn(services, prepared.plan, emitter, attachment, keeper(services, prepared, emitter))
     await exchange.run(turn)

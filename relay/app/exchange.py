@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -59,6 +60,12 @@ class Exchange:
         """The ASGI send, watched."""
         self.begun = True
         await self._send(message)
+
+    @property
+    def write_now(self) -> Callable[[bytes], bool] | None:
+        """Our server's way to write a piece of the body at once; None on any other server."""
+        write: Callable[[bytes], bool] | None = (self.scope.get("extensions") or {}).get("relay.write")
+        return write
 
     def own_headers(self) -> list[Header]:
         """Headers of every answer."""

@@ -66,6 +66,10 @@ class Lanes(Generic[J]):
         """Nothing runs and nothing waits."""
         return not self._running and not self.queued
 
+    def busy(self, lane: str | None) -> bool:
+        """Whether a turn of this lane runs."""
+        return lane in self._running
+
     def add(self, lane: str | None, job: J, size_bytes: int) -> None:
         """Put a create at the end of its lane. Raises: RelayError for the 33rd name, a full queue."""
         if lane is not None and lane not in self._names and len(self._names) >= NAMES_LIMIT:

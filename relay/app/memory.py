@@ -1,16 +1,15 @@
-"""What one WebSocket remembers: the window after the last response of each lane, and what a queued fork has pinned.
+"""What one WebSocket remembers: the window after the last response of each lane, and what a queued create has pinned.
 
 Source: responses-api.md §5.7; decision 36 (eviction, pins, at most 64 MiB a socket, oldest idle lane first).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
-import orjson
-
 from relay.responses.tools import JSON
+from relay.state.record import encode
 
 LIMIT_BYTES: Final = 64 * 1024 * 1024
 
@@ -21,7 +20,7 @@ Lane = str | None
 class Entry:
     """A remembered response: its whole window (input and output), and who still needs it."""
 
-    __slots__ = ("current", "id", "lane", "pins", "size_bytes", "window")
+    __slots__ = ("current", "held", "id", "lane", "pins", "size_bytes", "window")
 
     def __init__(self, identifier: str, lane: Lane, window: list[JSON], size_bytes: int) -> None:
         self.id = identifier
@@ -31,35 +30,52 @@ class Entry:
         self.pins = 0
         self.current = True
         """Whether it is still its lane's last response."""
+        self.held = True
+        """Whether it is still in memory."""
 
 
 class ConnectionMemory:
-    """``remember`` after a turn, ``pin`` at receipt, ``find`` when it starts. Sizes are of the items' JSON."""
+    """``remember`` after a turn, ``pin`` at receipt, ``View.find`` when it starts. Sizes are of the items' JSON.
 
-    __slots__ = ("_by_id", "_lanes", "_limit_bytes", "size_bytes")
+    ``busy(lane)`` says whether a turn of that lane runs: idle lanes are forgotten first.
+    """
 
-    def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
+    __slots__ = ("_busy", "_by_id", "_entries", "_lanes", "_limit_bytes", "size_bytes")
+
+    def __init__(self, limit_bytes: int = LIMIT_BYTES, busy: Callable[[Lane], bool] = lambda lane: False) -> None:
+        self._busy = busy
         self._by_id: dict[str, Entry] = {}
-        self._lanes: OrderedDict[Lane, Entry] = OrderedDict()
+        self._entries: dict[Entry, None] = {}  # oldest first
+        self._lanes: dict[Lane, Entry] = {}
         self._limit_bytes = limit_bytes
         self.size_bytes = 0
 
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Everything that is held, oldest first."""
+        return tuple(self._entries)
+
     def remember(self, identifier: str, lane: Lane, window: list[JSON]) -> None:
-        """The lane's last response is now this one."""
-        self.forget_lane(lane)
-        entry = Entry(identifier, lane, window, len(orjson.dumps(window)))
-        self._lanes[lane] = entry
-        self._by_id[identifier] = entry
+        """The lane's last response is now this one; one that alone is over the limit is not kept."""
+        last = self._lanes.pop(lane, None)
+        if last is not None:
+            last.current = False
+            self._drop_unneeded(last)
+        entry = Entry(identifier, lane, window, len(encode(window)))
+        if entry.size_bytes > self._limit_bytes:
+            return
+        self._entries[entry] = None
+        self._lanes[lane] = self._by_id[identifier] = entry
         self.size_bytes += entry.size_bytes
-        while self.size_bytes > self._limit_bytes and self._lanes:
-            self.forget_lane(next(iter(self._lanes)))
+        while self.size_bytes > self._limit_bytes:
+            self._drop(min((one for one in self._entries if one is not entry), key=self._worth))
 
     def get(self, identifier: object) -> Entry | None:
         """The entry with this response id."""
         return self._by_id.get(identifier) if isinstance(identifier, str) else None
 
     def pin(self, entry: Entry) -> None:
-        """A queued create needs it: it stays until ``unpin``."""
+        """A queued create needs it: it stays until ``unpin``, as long as there is room."""
         entry.pins += 1
 
     def unpin(self, entry: Entry) -> None:
@@ -69,26 +85,30 @@ class ConnectionMemory:
 
     def evict(self, entry: Entry) -> None:
         """A continuation in its own lane failed: it is gone for whoever asks from now on."""
+        self._hide(entry)
+        self._drop_unneeded(entry)
+
+    def _worth(self, entry: Entry) -> tuple[bool, bool]:
+        """What goes first is least: what nobody waits for, of a lane that is idle; ``min`` takes the oldest of it."""
+        return entry.pins > 0, self._busy(entry.lane)
+
+    def _hide(self, entry: Entry) -> None:
         if self._lanes.get(entry.lane) is entry:
             del self._lanes[entry.lane]
+        if self._by_id.get(entry.id) is entry:
+            del self._by_id[entry.id]
         entry.current = False
-        self._by_id.pop(entry.id, None)
-        if not entry.pins:
-            self.size_bytes -= entry.size_bytes
-            entry.size_bytes = 0
-
-    def forget_lane(self, lane: Lane) -> None:
-        """The lane's last response is not its last any more."""
-        entry = self._lanes.pop(lane, None)
-        if entry is not None:
-            entry.current = False
-            self._drop_unneeded(entry)
 
     def _drop_unneeded(self, entry: Entry) -> None:
         if not entry.pins and not entry.current:
-            self._by_id.pop(entry.id, None)
+            self._drop(entry)
+
+    def _drop(self, entry: Entry) -> None:
+        self._hide(entry)
+        if entry.held:
+            entry.held = False
+            del self._entries[entry]
             self.size_bytes -= entry.size_bytes
-            entry.size_bytes = 0
 
 
 class View:
@@ -97,25 +117,26 @@ class View:
     ``hit`` is the parent once it was found: only then does a failure evict it.
     """
 
-    __slots__ = ("_memory", "_pinned", "hit")
+    __slots__ = ("_items", "_memory", "_pinned", "hit")
 
     def __init__(self, memory: ConnectionMemory, pinned: Entry | None) -> None:
         self._memory = memory
         self._pinned = pinned
+        self._items: dict[str, JSON] | None = None
         self.hit: Entry | None = None
 
     def find(self, response_id: str) -> list[JSON] | None:
         """The window after a response."""
         pinned = self._pinned
-        entry = pinned if pinned is not None and pinned.id == response_id else self._memory.get(response_id)
-        if entry is None:
-            return None
-        self.hit = entry
-        return entry.window
+        if pinned is not None and pinned.held and pinned.id == response_id:
+            self.hit = pinned
+        else:
+            self.hit = self._memory.get(response_id)
+        return self.hit.window if self.hit is not None else None
 
     def find_item(self, item_id: str) -> JSON | None:
-        """An item of the parent's window."""
-        for item in reversed(self.hit.window if self.hit is not None else []):
-            if item.get("id") == item_id:
-                return item
-        return None
+        """An item of any window that is remembered, the newest under this id."""
+        if self._items is None:
+            windows = [entry.window for entry in self._memory.entries]
+            self._items = {str(item["id"]): item for window in windows for item in window if item.get("id")}
+        return self._items.get(item_id)

@@ -7,16 +7,17 @@ once and pings are answered while responses run. Between a ``response.create`` a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-from relay.app.attachments import SocketMessages
+from relay.app.attachments import SocketMessages, WriteNow
 from relay.app.create import new_emitter
-from relay.app.guard import Caller, Guard
+from relay.app.guard import Guard
 from relay.app.keeping import keeper
 from relay.app.lanes import Lanes, lane_name
+from relay.app.memory import LIMIT_BYTES as MEMORY_LIMIT_BYTES
 from relay.app.memory import ConnectionMemory, Entry, View
 from relay.app.prepare import Prepared, prepare
 from relay.app.replies import JSON_TYPE, Message, Receive, Scope, Send, encoded, headers_of, parse_json
@@ -26,27 +27,21 @@ from relay.errors import RelayError
 
 AGE_LIMIT_S: Final = 3_600.0
 REPLIES_LIMIT: Final = 64
-"""Error messages that may wait for a client that does not read."""
+"""Error messages that may wait for a client that does not read; one more closes the socket."""
 
 _GOING_AWAY: Final = 1001
 _POLICY: Final = 1008
 
-# kinds that blame a field: the parent was not used, so it stays (decision 36)
-_FIELD_KINDS: Final = frozenset(
-    {
-        "invalid_type",
-        "invalid_value",
-        "missing_parameter",
-        "unknown_parameter",
-        "unsupported_parameter",
-        "unsupported_value",
-        "invalid_api_key",
-        "websocket_queue_full",
-        "model_not_found",
-        "store_unavailable",
-        "draining",
-    }
-)
+# a turn that failed for one of these says nothing against its parent (decision 36)
+_INNOCENT: Final = frozenset({"store_unavailable", "draining", "missing_parameter"})
+
+
+class SocketLimits(NamedTuple):
+    """What one socket may cost; times in seconds."""
+
+    age_s: float = AGE_LIMIT_S
+    memory_bytes: int = MEMORY_LIMIT_BYTES
+    replies: int = REPLIES_LIMIT
 
 
 class _Create:
@@ -60,8 +55,64 @@ class _Create:
         self.pinned = pinned
 
 
+class _LaneMessages(SocketMessages):
+    """A lane's messages; ``settle`` is told how the turn ended before its client is.
+
+    A client that has read the end may go on at once, from another lane too: what it names must be there then, and what
+    its failure costs must be gone.
+    """
+
+    __slots__ = ("_settle",)
+
+    def __init__(self, wire: Wire, lane: str | None, settle: Callable[[dict[str, Any] | RelayError], None]) -> None:
+        super().__init__(wire.send, lane, batches=wire.batches, write_now=wire.write_now)
+        self._settle = settle
+
+    async def finish(self, response: dict[str, Any]) -> None:
+        """The last events; the socket stays open."""
+        self._settle(response)
+        await super().finish(response)
+
+    async def refuse(self, error: RelayError) -> None:
+        """The error envelope in place of events."""
+        self._settle(error)
+        await super().refuse(error)
+
+
+class Wire:
+    """The way to the client: one message, several in one write, or at once, as far as the server can (decision 34)."""
+
+    __slots__ = ("_send", "batches", "write_now")
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        extensions = scope.get("extensions") or {}
+        self._send = send
+        self.batches = "relay.send_batch" in extensions
+        self.write_now: WriteNow | None = extensions.get("relay.write")
+
+    async def send(self, message: Message) -> None:
+        """ASGI's send; where the client has left, the task that sends is cancelled, as the session will be."""
+        try:
+            await self._send(message)
+        except OSError:
+            task = asyncio.current_task()
+            if task is not None:
+                task.cancel()
+            await asyncio.sleep(0)
+
+    async def say(self, content: dict[str, Any]) -> None:
+        """One message."""
+        await self.send({"type": "websocket.send", "text": orjson.dumps(content).decode()})
+
+
 async def serve(
-    services: Services, guard: Guard, sessions: set[Session], scope: Scope, receive: Receive, send: Send
+    services: Services,
+    guard: Guard,
+    sessions: set[Session],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    limits: SocketLimits = SocketLimits(),
 ) -> None:
     """One websocket scope: the rules at the door, then a session."""
     message = await receive()
@@ -77,13 +128,12 @@ async def serve(
         if not services.settings.server.websocket:
             raise RelayError("upgrade_required", "WebSocket mode is switched off here; use HTTP.")
         if services.draining:
-            raise RelayError("draining", "The relay is shutting down.")
+            raise _draining()
     except RelayError as error:
         await _refuse(services, scope, send, error)
         return
     await send({"type": "websocket.accept"})
-    batches = "relay.send_batch" in (scope.get("extensions") or {})
-    session = Session(services, guard, headers, send, batches=batches)
+    session = Session(services, guard, headers, Wire(scope, send), limits)
     sessions.add(session)
     try:
         await session.run(receive)
@@ -106,39 +156,46 @@ class Session:
     """One open connection."""
 
     __slots__ = (
-        "_batches",
         "_closing",
+        "_ending",
         "_expired",
         "_guard",
         "_headers",
         "_lanes",
+        "_limits",
         "_memory",
         "_replies",
-        "_send",
         "_services",
         "_tasks",
         "_timer",
+        "_wire",
     )
 
     def __init__(
-        self, services: Services, guard: Guard, headers: dict[bytes, bytes], send: Send, *, batches: bool
+        self, services: Services, guard: Guard, headers: dict[bytes, bytes], wire: Wire, limits: SocketLimits
     ) -> None:
         self._services = services
         self._guard = guard
-        self._headers = headers
-        self._send = send
-        self._batches = batches
+        self._headers = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
+        self._wire = wire
+        self._limits = limits
         self._lanes: Lanes[_Create] = Lanes(services.settings.server.max_body_bytes)
-        self._memory = ConnectionMemory()
+        self._memory = ConnectionMemory(limits.memory_bytes, self._lanes.busy)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._replies = 0
         self._closing = False
+        """A Close was sent, or the client has left."""
         self._expired = False
+        """The connection is too old for more."""
+        self._ending = False
+        """The drain's deadline has passed."""
         # one timer a socket: its age is looked at when nothing else happens (responses-api.md §5.10)
-        self._timer = asyncio.get_running_loop().call_later(AGE_LIMIT_S, self._on_age)
+        self._timer = asyncio.get_running_loop().call_later(limits.age_s, self._on_age)
 
     async def run(self, receive: Receive) -> None:
         """Read until the client leaves or the session closes."""
+        if self._services.draining:  # since the door was open
+            self.on_drain()
         try:
             while not self._closing:
                 message = await receive()
@@ -157,6 +214,12 @@ class Session:
         """Close with 1001 now if idle, else when the last turn has ended (decision 38)."""
         if self._lanes.idle:
             self._spawn(self._close(_GOING_AWAY))
+
+    def on_deadline(self) -> None:
+        """What waits will not run any more; what runs is being ended (decision 38)."""
+        self._ending = True
+        for queued in self._lanes.drain():
+            self._refuse_create(queued.job, _draining())
 
     # --- reading
 
@@ -183,7 +246,7 @@ class Session:
             if self._expired:
                 raise _too_old()
             if self._services.draining:
-                raise RelayError("draining", "The relay is shutting down.")
+                raise _draining()
             parent = self._memory.get(content.get("previous_response_id"))
             create = _Create(content, lane, parent)
             self._lanes.add(lane, create, size_bytes)
@@ -215,63 +278,79 @@ class Session:
 
     async def _run_create(self, create: _Create) -> None:
         view = View(self._memory, create.pinned)
-        failure: RelayError | None = None
         try:
-            failure = await self._turn(create, view)
+            await self._answer(create, view)
         except RelayError as error:
-            failure = self._services.redactor.error(error)
-            await self._say(error.socket_envelope(create.lane))
+            self._on_failure(create, view, error)
+            await self._wire.say(error.socket_envelope(create.lane))
         except Exception:
             log.exception("a WebSocket turn failed for a reason of our own")
-            failure = RelayError("internal", "The relay had an internal error.")
-            await self._say(failure.socket_envelope(create.lane))
+            error = RelayError("internal", "The relay had an internal error.")
+            self._on_failure(create, view, error)
+            await self._wire.say(error.socket_envelope(create.lane))
         finally:
-            if create.pinned is not None:
-                self._memory.unpin(create.pinned)
-            if failure is not None and view.hit is not None and _evicts(failure, view.hit, create.lane):
-                self._memory.evict(view.hit)
             self._lanes.finished(create.lane)
             self._start_ready()
         if self._lanes.idle and (self._expired or self._services.draining):
             await self._end()
 
-    async def _turn(self, create: _Create, view: View) -> RelayError | None:
-        """Run one create; the failure that its client has been told of, if any."""
+    async def _answer(self, create: _Create, view: View) -> None:
+        """Run one create. Raises: RelayError where nothing was said yet."""
         services = self._services
-        caller: Caller = self._guard.caller(self._headers)
         body = {name: value for name, value in create.body.items() if name not in _ENVELOPE}
-        prepared = await prepare(services, body, caller, transport="websocket", memory=view)
-        attachment = SocketMessages(self._send, create.lane, batches=self._batches)
+        body["stream"] = True
+        try:
+            caller = self._guard.caller(self._headers)
+            trace = trace_of(self._headers)
+            prepared = await prepare(services, body, caller, transport="websocket", memory=view, trace=trace)
+        finally:
+            self._unpin(create)
+        if self._ending:
+            raise _draining()
+
+        def settle(outcome: dict[str, Any] | RelayError) -> None:
+            if isinstance(outcome, RelayError):
+                self._on_failure(create, view, outcome)
+            elif outcome["status"] == "failed":
+                self._on_failure(create, view, None)
+            else:
+                self._remember(create, prepared, outcome)
+
+        attachment = _LaneMessages(self._wire, create.lane, settle)
         emitter = new_emitter(services, prepared, attachment.sink)
-        if prepared.plan.request.params.get("generate") is False:
-            response = emitter.conclude("completed")
-            keep = keeper(services, prepared, emitter)
-            if keep is not None and not prepared.upstream_state:
-                await keep(response)
-            emitter.terminal()
-            await attachment.finish(response)
-            self._remember(create, prepared, response)
-            return None
         turn = Turn(services, prepared.plan, emitter, attachment, keeper(services, prepared, emitter))
-        await turn.run()
-        response = emitter.response
-        if attachment.refused is not None:
-            return attachment.refused
-        if response["status"] == "failed":
-            return RelayError("upstream_error", "The turn failed.")
-        self._remember(create, prepared, response)
-        return None
+        if _warms_up(create.body):
+            await turn.warm_up()
+        else:
+            await turn.run()
 
     def _remember(self, create: _Create, prepared: Prepared, response: dict[str, Any]) -> None:
         if prepared.window is not None and prepared.plan.request.n == 1:
             window = [*prepared.window, *(response.get("output") or [])]
             self._memory.remember(str(response["id"]), create.lane, window)
 
+    def _on_failure(self, create: _Create, view: View, error: RelayError | None) -> None:
+        """A continuation in its parent's own lane failed: the parent goes (decision 36)."""
+        parent = view.hit
+        if parent is None or parent.lane != create.lane or _warms_up(create.body):
+            return
+        if error is None or _tells_against_parent(error):
+            self._memory.evict(parent)
+
+    def _unpin(self, create: _Create) -> None:
+        if create.pinned is not None:
+            self._memory.unpin(create.pinned)
+            create.pinned = None
+
+    def _refuse_create(self, create: _Create, error: RelayError) -> None:
+        self._unpin(create)
+        self._reply(error.socket_envelope(create.lane))
+
     # --- writing
 
     def _reply(self, content: dict[str, Any]) -> None:
         """Say something from the reader, which does not wait for it."""
-        if self._replies >= REPLIES_LIMIT:
+        if self._replies >= self._limits.replies:
             self._spawn(self._close(_POLICY))
             return
         self._replies += 1
@@ -279,12 +358,9 @@ class Session:
 
     async def _say_reply(self, content: dict[str, Any]) -> None:
         try:
-            await self._say(content)
+            await self._wire.say(content)
         finally:
             self._replies -= 1
-
-    async def _say(self, content: dict[str, Any]) -> None:
-        await self._send({"type": "websocket.send", "text": orjson.dumps(content).decode()})
 
     # --- the end
 
@@ -294,14 +370,14 @@ class Session:
             self._spawn(self._end())
 
     async def _end(self) -> None:
-        if self._expired:
-            await self._say(_too_old().socket_envelope())
+        if self._expired and not self._closing:
+            await self._wire.say(_too_old().socket_envelope())
         await self._close(_GOING_AWAY)
 
     async def _close(self, code: int) -> None:
         if not self._closing:
             self._closing = True
-            await self._send({"type": "websocket.close", "code": code})
+            await self._wire.send({"type": "websocket.close", "code": code})
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """A task that is kept until it is done, and cancelled when the client leaves."""
@@ -310,8 +386,18 @@ class Session:
         task.add_done_callback(self._tasks.discard)
 
 
-def _evicts(failure: RelayError, parent: Entry, lane: str | None) -> bool:
-    return parent.lane == lane and failure.kind not in _FIELD_KINDS
+def _tells_against_parent(error: RelayError) -> bool:
+    """Not an invalid field, not a key that is not known, nothing of the relay's own (decision 36)."""
+    about_the_window = error.param is None or error.param == "input"
+    return about_the_window and error.status != 401 and error.kind not in _INNOCENT
+
+
+def _warms_up(body: dict[str, Any]) -> bool:
+    return body.get("generate") is False
+
+
+def _draining() -> RelayError:
+    return RelayError("draining", "The relay is shutting down.")
 
 
 def _too_old() -> RelayError:
@@ -319,6 +405,7 @@ def _too_old() -> RelayError:
     return RelayError("websocket_connection_limit_reached", message)
 
 
+_KEPT_HEADERS: Final = (b"authorization", *TRACE_HEADERS)
 _ENVELOPE: Final = frozenset({"type", "stream_id", "stream", "stream_options"})
 
 _MESSAGES: Final = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from relay.app.attachments import Attachment, Silent
@@ -365,14 +366,19 @@ class Turn:
     async def _pull(self, answer: Answer, translator: Translator) -> None:
         content_type = (answer.header(b"content-type") or b"").split(b";")[0].strip().lower()
         if content_type == _STREAM_TYPE:
-            # hot: the walk of design.md §2
-            streams = self.attachment.streams
+            attachment = self.attachment
+            consume = partial(self._on_data, translator, attachment.push)
             while data := await answer.read():
+                # the pull: before the stream has begun, for a client that is behind, for a server that is not ours
                 translator.feed(data)
-                if streams:
-                    await self._flush()
+                await self._flush()
                 if translator.ended:
                     break
+                if attachment.pushes and (attachment.begun or not attachment.streams):
+                    await answer.push(consume)
+                    if translator.ended:
+                        break
+                    await self._flush()
             return
         body = await answer.body(BODY_LIMIT_BYTES)
         try:
@@ -387,6 +393,13 @@ class Turn:
             kind = content_type.decode("latin-1") or "no content type"
             raise RelayError("upstream_bad_response", f"The upstream answered with {kind}, not with an answer.")
         translator.from_body(content)
+
+    def _on_data(self, translator: Translator, push: Callable[[], bool], data: bytes) -> bool:
+        """The push: from the upstream's socket to the client's in one callback (design.md §2 without its step 3)."""
+        # hot: bench
+        translator.feed(data)
+        self._sent_at = self._loop.time()
+        return push() and not translator.ended
 
     async def _refusal(self, answer: Answer, client_key: bool) -> RelayError:
         body = await answer.body(ERROR_LIMIT_BYTES)

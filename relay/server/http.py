@@ -178,7 +178,7 @@ class HttpConnection(asyncio.Protocol):
         scope["raw_path"] = target.path
         scope["query_string"] = target.query
         scope["headers"] = headers
-        scope["extensions"] = {"relay.cancel": {}}
+        scope["extensions"] = {}
         if self._context.state is not None:
             scope["state"] = self._context.state.copy()
         return scope

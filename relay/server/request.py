@@ -77,6 +77,7 @@ class Request:
         self.gone = False  # the client has left, or was told off
         self._chunked = False
         self._left: int | None = None  # bytes that content-length promises and that are not written
+        scope["extensions"] = {"relay.cancel": {}, "relay.write": self.write_now}
 
     async def run(self, app: App) -> None:
         """Run the app; tells the connection if it did not answer properly."""
@@ -168,6 +169,16 @@ class Request:
             raise RuntimeError(f"an ASGI message {kind!r} in an HTTP request")
         if self._wire.paused:
             await self._wire.drained()
+
+    def write_now(self, body: bytes) -> bool:
+        """The extension ``relay.write``: a piece of a body that has begun, at once; false where the client is behind.
+
+        What it does not take is for ``send``, which waits.
+        """
+        if self.gone or self.responded or not self.started:
+            return False
+        self._send_body(body, True)
+        return not self._wire.paused
 
     def _set_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Keep the app's headers, and say how the body is framed and whether the connection stays."""

@@ -112,7 +112,11 @@ class WebSocket(asyncio.Protocol):
             return
         scope = handshake.scope
         scope["subprotocols"] = list(asked.subprotocols)
-        scope["extensions"] = {"websocket.http.response": {}, "relay.send_batch": {}}
+        scope["extensions"] = {
+            "websocket.http.response": {},
+            "relay.send_batch": {},
+            "relay.write": self.write_now,
+        }
         self._early = handshake.data
         # The one task of this socket: the app reads and writes in it, the transport's callbacks cannot await.
         self._task = asyncio.get_running_loop().create_task(self._run(scope))
@@ -310,6 +314,13 @@ class WebSocket(asyncio.Protocol):
             await drained.wait()
             if self._end is not None:
                 raise ConnectionResetError("the WebSocket is closed")
+
+    def write_now(self, texts: list[bytes]) -> bool:
+        """The extension ``relay.write``: a batch of texts at once; false where the client is behind or gone."""
+        if self.phase != OPEN or self._end is not None:
+            return False
+        self._write_texts(texts)
+        return self._drained is None
 
     def _write(self, data: bytes) -> None:
         self._written_bytes += len(data)

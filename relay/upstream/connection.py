@@ -25,6 +25,9 @@ from relay.upstream.origin import Origin
 HIGH_WATER_BYTES: Final = 64 * 1024
 MAX_HEAD_BYTES: Final = 32 * 1024  # head, trailers, and framing between two pieces of body: each on its own
 MAX_HEADERS: Final = 256
+Consumer = Callable[[bytes], bool]
+"""Takes what has come; whether it wants more."""
+
 _WITHOUT_BODY: Final = frozenset({204, 304})
 
 
@@ -105,6 +108,7 @@ class Answer:
         "_close_delimited",
         "_closed",
         "_connection",
+        "_consumer",
         "_ended",
         "_error",
         "_final_pieces",
@@ -120,6 +124,7 @@ class Answer:
         "_parser",
         "_paused",
         "_pieces",
+        "_push_error",
         "_retiring",
         "_sent_at",
         "_timeouts",
@@ -152,6 +157,8 @@ class Answer:
         self._error: RelayError | None = None
         self._inflater: Inflater | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._consumer: Consumer | None = None
+        self._push_error: Exception | None = None
         self._sent_at = self._loop.time()
         self._last_byte_at = 0.0
         self._timer = self._loop.call_later(timeouts.first_byte_timeout_s, self._look_at_time)
@@ -186,6 +193,23 @@ class Answer:
         Raises: RelayError upstream_ended_early, upstream_timeout, upstream_bad_response.
         """
         return await self._read() if self._inflater is None else await self._read_inflated(self._inflater)
+
+    async def push(self, consume: Consumer) -> None:
+        """Call ``consume(data)`` at each arrival, in the socket's own callback, until it says that it wants no more.
+
+        It saves the waking of a task. Returns at the end of the body, at a failure, or when ``consume`` returned
+        False: what comes then is for ``read``. Raises: what ``consume`` raised.
+        """
+        if self._inflater is not None or self._pieces:
+            return
+        self._consumer = consume
+        try:
+            while self._consumer is not None and self._error is None and not self._ended:
+                await self._arrival()
+        finally:
+            self._consumer = None
+        if self._push_error is not None:
+            raise self._push_error
 
     async def body(self, limit_bytes: int) -> bytes:
         """The rest of the body. Raises: RelayError upstream_bad_response beyond the limit, and what ``read`` raises."""
@@ -257,7 +281,10 @@ class Answer:
         self._buffered_bytes += len(data)
         if self._ended:
             self._trim()
-        elif self._buffered_bytes > HIGH_WATER_BYTES and not self._paused:
+        if self._consumer is not None:
+            self._push_on(self._consumer)
+            return
+        if self._buffered_bytes > HIGH_WATER_BYTES and not self._paused and not self._ended:
             self._pause()
         waiter = self._waiter
         if waiter is not None and not waiter.done():
@@ -315,6 +342,20 @@ class Answer:
             self._end(keep=self._parser.should_keep_alive())  # type: ignore[union-attr]
 
     # -- inside
+
+    def _push_on(self, consume: Consumer) -> None:
+        pieces = self._pieces
+        if pieces:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self._buffered_bytes = 0
+            try:
+                if consume(data):
+                    return
+            except Exception as error:  # nobody is above a transport's callback: it is raised in ``push``
+                self._push_error = error
+        self._consumer = None
+        self._wake()
 
     async def _arrival(self) -> None:
         waiter = self._waiter = self._loop.create_future()

@@ -25,6 +25,9 @@ from relay.server import Built, Limits, serve
 
 ended = asyncio.Event()
 
+def say(line):  # one write: the lines of several workers never mix
+    os.write(1, line.encode() + b"\\n")
+
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         await receive()
@@ -33,7 +36,7 @@ async def app(scope, receive, send):
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        print("shutdown", flush=True)
+        say("shutdown")
         await send({"type": "lifespan.shutdown.complete"})
         return
     if scope["path"] == "/crash":
@@ -44,22 +47,22 @@ async def app(scope, receive, send):
         try:
             await ended.wait()
         except asyncio.CancelledError:
-            print("cancelled", flush=True)
+            say("cancelled")
             raise
     await send({"type": "http.response.body", "body": b" done"})
 
 async def on_deadline():
-    print("deadline", flush=True)
+    say("deadline")
     ended.set()
 
 def build():
-    return Built(app, lambda: print("drain", flush=True), on_deadline)
+    return Built(app, lambda: say("drain"), on_deadline)
 
 port, workers, drain = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 uds = sys.argv[4] if len(sys.argv) > 4 and sys.argv[4] != "refuse" else None
 settings = ServerSettings(port=port, workers=workers, drain_timeout_s=drain, uds=uds)
 limits = Limits(restart_s=0.05, flush_s=0.2)
-sys.exit(serve(build, settings, limits=limits, on_ready=lambda port: print("ready", port, flush=True)))
+sys.exit(serve(build, settings, limits=limits, on_ready=lambda port: say(f"ready {port}")))
 """
 
 
