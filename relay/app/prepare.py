@@ -20,7 +20,7 @@ from relay.config import PromptSettings
 from relay.errors import RelayError
 from relay.providers.base import Target
 from relay.responses.items import check_file_ids, check_pairing, normalise
-from relay.responses.request import Request, parse
+from relay.responses.request import Request, check_known, parse
 from relay.responses.tools import JSON
 
 
@@ -78,6 +78,7 @@ async def prepare(
     server = services.settings.server
     request = parse(body, default_model=server.default_model, strict=server.strict)
     upstream, target = route(services, request)
+    check_known(request, target.forward)
     check_transport(request, target, transport)
     request = apply_prompt(request, services.settings.prompts)
     own = request.items

@@ -266,10 +266,6 @@ def parse(body: Any, *, default_model: str | None = None, strict: bool = False) 
     """Check a decoded body. Raises: RelayError naming the parameter and what was expected."""
     if not isinstance(body, dict):
         raise RelayError("invalid_type", "The request body must be a JSON object.")
-    if strict:
-        unknown = next((name for name in body if name not in KNOWN), None)
-        if unknown is not None:
-            raise RelayError("unknown_parameter", f"Unknown parameter: '{unknown}'.", param=unknown)
     model = body.get("model")
     if model is None:
         model = default_model
@@ -289,6 +285,14 @@ def parse(body: Any, *, default_model: str | None = None, strict: bool = False) 
         message = "previous_response_id and conversation cannot be used together."
         raise RelayError("invalid_value", message, param="conversation")
     return Request(body, model, params, items, _tools(params, items), strict)
+
+
+def check_known(request: Request, forwarded: tuple[str, ...] = ()) -> None:
+    """In strict mode, refuse what nobody knows; ``forwarded`` names pass (decisions 9, 13). Raises: RelayError."""
+    if request.strict:
+        for name in request.body:
+            if name not in KNOWN and name not in forwarded:
+                raise RelayError("unknown_parameter", f"Unknown parameter: '{name}'.", param=name)
 
 
 def _resolve_aliases(body: JSON, params: JSON) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from relay.errors import RelayError
 from relay.responses.items import check_file_ids, check_pairing, from_messages, normalise
-from relay.responses.request import PARAMETERS, Request, parse
+from relay.responses.request import PARAMETERS, Request, check_known, parse
 from relay.responses.response import echoes, template
 from relay.responses.tools import (
     arguments_of_call,
@@ -111,10 +111,12 @@ def test_the_body_is_an_object_and_names_a_model() -> None:
 
 def test_unknown_fields_are_ignored_or_refused() -> None:
     assert request(client_metadata={"a": "b"}, whatever=1).params == {}
+    check_known(request(whatever=1))
+    strict = parse({"model": "m", "client_metadata": {}, "whatever": 1}, strict=True)
     with pytest.raises(RelayError) as caught:
-        parse({"model": "m", "whatever": 1}, strict=True)
+        check_known(strict, ("other",))
     assert (caught.value.code, caught.value.param) == ("unknown_parameter", "whatever")
-    assert parse({"model": "m", "client_metadata": {}}, strict=True).strict
+    check_known(strict, ("whatever",))
 
 
 def test_null_is_not_set() -> None:
