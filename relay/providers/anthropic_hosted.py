@@ -107,9 +107,8 @@ class _Web:
                     for one in (found if isinstance(found, list) else ())
                     if isinstance(one, dict)
                 ]
-        failed = _failed(result)
-        fields = {"status": "failed" if failed else "completed", "action": action}
-        speaker.voice.hosted_end(use.shown, fields, step=None if failed else "completed")
+        fields = {"status": "failed" if _failed(result) else "completed", "action": action}
+        speaker.voice.hosted_end(use.shown, fields)  # the protocol has no event for a search that failed
 
 
 class _Code:

@@ -220,6 +220,9 @@ class AnthropicTranslator:
         if done.reason != "max_output_tokens":
             for item in self._cut_calls:
                 self.voice.call_end(item)
+        for use in self._uses.values():
+            if use.item is not None:  # it waits for something that this response does not hold
+                self.voice.hosted_end(use.item, {"status": "incomplete"})
         if self._text is not None and done.status == "completed":
             self._check("".join(self._text))
         return done

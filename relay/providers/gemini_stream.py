@@ -246,7 +246,7 @@ class GeminiTranslator:
             if part.__class__ is not dict:
                 continue
             text = part.get("text")
-            if text.__class__ is str and len(part) == 1 and self._kind == "text" and not logprobs:
+            if text and len(part) == 1 and self._kind == "text" and text.__class__ is str and not logprobs:
                 # hot: a piece of text, and nothing else
                 self._voice.text(text)
                 if self._length is not None:

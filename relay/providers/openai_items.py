@@ -41,6 +41,13 @@ _EMPTY: Final[dict[str, JSON]] = {
 }
 """Members that an item must have, as they are when it is announced."""
 
+_SPELLED: Final = {
+    "message": ("content",),
+    "reasoning": ("summary", "content"),
+    "function_call": ("arguments",),
+    "custom_tool_call": ("input",),
+}
+
 _STEPS: Final[dict[str, tuple[str, ...]]] = {
     "web_search_call": ("in_progress", "searching", "completed"),
     "file_search_call": ("in_progress", "searching", "completed"),
@@ -145,25 +152,28 @@ class Part:
 
     def rest(self, text: str | None) -> str:
         """What ``text`` has beyond the deltas; a surrogate that still waits becomes U+FFFD."""
-        if text is not None:
-            text, spelled = mended_text(text), self.text()
-            return text[len(spelled) :] if text.startswith(spelled) else ""
-        return "\ufffd" if self._held else ""
+        held, self._held = self._held, ""
+        if text is None:
+            return "\ufffd" if held else ""
+        text, spelled = mended_text(text), self.text()
+        return text[len(spelled) :] if text.startswith(spelled) else ""
 
     def size_bytes(self) -> int:
         """Bytes that are kept."""
         return sum(map(len, self.pieces))
 
-    def end(self, shown: JSON) -> None:
-        """The part is over: ``shown`` says what it holds, as far as it says anything."""
-        self.state = "done"
+    def completed(self, shown: JSON) -> JSON:
+        """``shown`` with the members that it must have and has not."""
         needed: JSON = {self.kind.member: self.text()}
         if self.kind.name == "output_text":
             needed["annotations"] = self.annotations
         missing = {name: value for name, value in needed.items() if not isinstance(shown.get(name), type(value))}
-        if missing or "type" not in shown:
-            shown = {**self.kind.part(""), **shown, **missing}
-        self.final = shown
+        return {**self.kind.part(""), **shown, **missing} if missing else shown
+
+    def end(self, shown: JSON) -> None:
+        """The part is over: ``shown`` says what it holds, as far as it says anything."""
+        self.state = "done"
+        self.final = self.completed(shown)
 
 
 class Passed(Item):
@@ -276,11 +286,14 @@ class Passed(Item):
         if item.get("status") == "in_progress":
             item["status"] = "completed"
         for place in ("content", "summary"):
-            shown = item.get(place)
-            for index, one in enumerate(shown if isinstance(shown, list) else []):
+            given = item.get(place)
+            shown: list[Any] = given if isinstance(given, list) else []
+            for index, one in enumerate(shown):
                 kind = part_kind(one)
                 if kind is not None and kind.place == place:
-                    self._end_part(self._at(kind, index), one)
+                    part = self._at(kind, index)
+                    self._end_part(part, one)
+                    shown[index] = part.completed(one)
         missing = self._missing_steps(item)
         self._step(missing[:-1])
         self._finish_call(item)
@@ -343,12 +356,16 @@ class Passed(Item):
 
 
 def blank(item: JSON) -> JSON:
-    """An item as it is announced: without what its deltas will spell."""
-    for name, value in _EMPTY.get(str(item.get("type")), {}).items():
-        if name not in ("name", "role") and item.get(name):
-            item[name] = [] if isinstance(value, list) else value
-    if item.get("status") == "completed" and item.get("type") in ("reasoning", "web_search_call"):
+    """An item without what its deltas will spell: what is announced with it would be read twice."""
+    for name in _SPELLED.get(str(item.get("type")), ()):
+        if item.get(name):
+            item[name] = "" if isinstance(item[name], str) else []
+    return item
+
+
+def announcement(item: JSON) -> JSON:
+    """A whole item as it would have been announced."""
+    item = blank(dict(item))
+    if "status" in item:
         item["status"] = "in_progress"
-    if item.get("type") == "reasoning" and item.get("content"):
-        item["content"] = []
     return item

@@ -17,11 +17,11 @@ import orjson
 from relay.errors import RelayError
 from relay.providers.base import Done
 from relay.providers.openai_failures import in_band
-from relay.providers.openai_items import DELTAS, FILLED, Kind, Part, Passed, blank, part_kind
+from relay.providers.openai_items import DELTAS, FILLED, Kind, Part, Passed, announcement, blank, part_kind
 from relay.providers.openai_response import Context, finished, started
 from relay.providers.openai_run import Run
 from relay.responses.emitter import Emitter, Voice
-from relay.responses.json import loads
+from relay.responses.json import loads, mended
 from relay.responses.tools import JSON
 from relay.wire.sse import Decoder
 
@@ -181,9 +181,12 @@ class ResponsesTranslator:
     def _odd(self, payload: bytes) -> Any:
         """JSON that orjson refuses: lone surrogates, mostly (decision 24)."""
         try:
-            return loads(payload)
+            content = loads(payload)
         except ValueError:
             raise _nonsense(payload) from None
+        # half a surrogate pair at the end of a delta waits for the other half
+        halves = isinstance(content, dict) and isinstance(content.get("delta"), str)
+        return content if halves else mended(content)
 
     def _pass(self, event: Event) -> None:
         """Write an event: in its own bytes if it is whole and its number is the next."""
@@ -258,7 +261,7 @@ class ResponsesTranslator:
         self._begin()
         theirs = event.content.get("output_index")
         index = theirs if type(theirs) is int else max(self._next_index() - 1, 0)
-        track = self._tracks.get(index)
+        track = self._known(index, event.content.get("item_id"))
         if track is None:
             item: JSON = {"type": item_type}
             if isinstance(event.content.get("item_id"), str):
@@ -270,6 +273,15 @@ class ResponsesTranslator:
         track.locate(event)
         return track
 
+    def _known(self, index: int, identifier: Any) -> Passed | None:
+        """The item with this index; else the open one with this id."""
+        found = self._tracks.get(index)
+        if found is None and isinstance(identifier, str):
+            for track in self._tracks.values():
+                if not track.over and identifier == track.theirs:
+                    return track
+        return found
+
     def _open(self, index: int, item: JSON, *, announced: bool = False) -> Passed:
         track = Passed(self._voice, item, own_call_ids=not self._context.holds_state, announced=announced)
         self._tracks[index] = track
@@ -279,10 +291,10 @@ class ResponsesTranslator:
         """The index, the open item and the item of an event that carries it; None if it says nothing new."""
         self._begin()
         index, item = event.integer("output_index"), event.content.get("item")
-        track = self._tracks.get(index)
-        again = track is not None and (track.over or event.name == "response.output_item.added")
-        if isinstance(item, dict) and not again:
-            return index, track, item
+        if isinstance(item, dict):
+            track = self._known(index, item.get("id"))
+            if track is None or not (track.over or event.name == "response.output_item.added"):
+                return index, track, item
         self.ignored += 1
         return None
 
@@ -303,7 +315,7 @@ class ResponsesTranslator:
             return
         index, track, item = found
         if track is None:
-            track = self._open(index, blank(dict(item)))
+            track = self._open(index, announcement(item))
         before = dict(item)
         held = track.finish(item)
         event.altered = event.altered or item != before
@@ -314,7 +326,7 @@ class ResponsesTranslator:
 
     def _say_item(self, index: int, item: JSON) -> None:
         """A whole item of which nothing was said yet."""
-        track = self._open(index, blank(dict(item)))
+        track = self._open(index, announcement(item))
         item = dict(item)
         track.finish(item)
         self._emitter.event("response.output_item.done", {"output_index": track.index, "item": item})
@@ -420,7 +432,7 @@ class ResponsesTranslator:
         """An event that only passes: a step of a hosted tool, or one that is not known here."""
         self._begin()
         theirs = event.content.get("output_index")
-        track = self._tracks.get(theirs) if type(theirs) is int else None
+        track = self._known(theirs, event.content.get("item_id")) if type(theirs) is int else None
         if track is not None and "item_id" in event.content:
             track.locate(event)
             track.steps.add(event.name.rpartition(".")[2])
