@@ -69,18 +69,35 @@ def _expanded(item: JSON, index: int) -> JSON:
 
 def threshold(management: Any) -> int | None:
     """Tokens above which ``context_management`` asks for compaction; None where it does not ask."""
-    for entry in management if isinstance(management, list) else []:
+    for index, entry in enumerate(management if isinstance(management, list) else []):
         if isinstance(entry, dict) and entry.get("type") == "compaction":
             value = entry.get("compact_threshold")
             if value is None:
                 return None
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                path = "context_management[0].compact_threshold"
+                path = f"context_management[{index}].compact_threshold"
                 raise RelayError("invalid_type", f"{path} must be a positive integer.", param=path)
             return value
     return None
 
 
+_NOT_COUNTED: Final = frozenset({"encrypted_content", "file_data", "id", "call_id", "data"})
+
+
 def estimated_tokens(value: Any) -> int:
-    """Tokens of a JSON value, guessed from its length: four bytes each, media left out."""
-    return len(orjson.dumps(value, default=str)) // 4
+    """Tokens of a JSON value, guessed from its length: four bytes each; media and opaque blocks are left out."""
+    size = 0
+    stack = [value]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, str):
+            if not one.startswith("data:"):
+                size += len(one) if one.isascii() else len(one.encode("utf-8", "surrogatepass"))
+        elif isinstance(one, dict):
+            stack.extend(inner for name, inner in one.items() if name not in _NOT_COUNTED)
+            size += 2 * len(one)
+        elif isinstance(one, list):
+            stack.extend(one)
+        elif one is not None:
+            size += 4
+    return size // 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -74,7 +74,13 @@ async def compact(exchange: Exchange) -> None:
     prepared = await _prepare_input(exchange)
     plan = prepared.plan
     if plan.target.holds_state:
-        body = {**plan.spoken.body, "model": plan.target.model}
+        spoken = plan.spoken
+        body = {name: spoken.body[name] for name in _COMPACTED if spoken.body.get(name) is not None}
+        body["model"] = plan.target.model
+        if spoken.resolved:
+            body.pop("previous_response_id", None)
+        if spoken.resolved or "input" in body:
+            body["input"] = spoken.items
         request = UpstreamRequest("/responses/compact", orjson.dumps(body), stream=False)
         status, content = await call_json(plan.upstream, plan.caller, request)
         await exchange.json(status, content)
@@ -90,6 +96,23 @@ async def compact(exchange: Exchange) -> None:
         "usage": usage or usage_of(0, 0),
     }
     await exchange.json(200, compaction)
+
+
+_COMPACTED: Final = (
+    "input",
+    "instructions",
+    "previous_response_id",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "service_tier",
+    "image",
+    "tools",
+    "parallel_tool_calls",
+    "reasoning",
+    "text",
+)
+"""What ``/responses/compact`` of a native upstream is told (responses-api.md §1.8, §7.1)."""
 
 
 async def _prepare_input(exchange: Exchange) -> Prepared:

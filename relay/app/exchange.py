@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 from relay.app.guard import Caller
 from relay.app.replies import Header, Message, Receive, Scope, Send, read_body, send_error, send_json
 from relay.app.services import Services
-from relay.app.turn import Turn
 from relay.errors import RelayError
 
 _TRACE: Final = (b"traceparent", b"tracestate")
 _REQUEST_ID: Final = re.compile(rb"[\w.:-]{1,128}")
+
+
+class Runs(Protocol):
+    """What a client waits for: a turn, a replay."""
+
+    async def run(self) -> object:
+        """To the end of the answer."""
+        ...
 
 
 class Exchange:
@@ -103,8 +110,8 @@ class Exchange:
         """The error envelope."""
         await send_error(self.send, error, self.own_headers())
 
-    async def run(self, turn: Turn) -> None:
-        """Run a turn that ends when the client leaves (decision 5)."""
+    async def run(self, turn: Runs) -> None:
+        """Run a turn, or something like it, that ends when the client leaves (decision 5)."""
         if "relay.cancel" in (self.scope.get("extensions") or {}):
             await turn.run()  # our server cancels this task itself
             return

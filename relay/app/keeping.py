@@ -5,11 +5,12 @@ Source: decisions 21, 39-41. The terminal event waits for the commit, and nothin
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from relay.app.prepare import Prepared
-from relay.app.services import Services
+from relay.app.services import Services, log
 from relay.errors import RelayError
 from relay.responses.emitter import Emitter
 from relay.responses.tools import CALL_TYPES, JSON, OUTPUT_TYPES
@@ -31,7 +32,7 @@ def with_ids(items: list[JSON], new_id: Callable[[str], str]) -> list[JSON]:
         added: JSON = {}
         if not item.get("id"):
             added["id"] = new_id(_PREFIXES.get(kind, "fco" if kind in OUTPUT_TYPES else "item"))
-        if "status" not in item and (kind == "message" or kind in CALL_TYPES or kind in OUTPUT_TYPES):
+        if item.get("status") is None and (kind == "message" or kind in CALL_TYPES or kind in OUTPUT_TYPES):
             added["status"] = "completed"
         kept.append({**item, **added} if added else item)
     return kept
@@ -42,32 +43,34 @@ def keeper(
 ) -> Callable[[dict[str, Any]], Coroutine[Any, Any, None]] | None:
     """What is awaited before the terminal event; None where nothing is kept."""
     plan = prepared.plan
-    if prepared.upstream_state:
-
-        async def remember(response: dict[str, Any]) -> None:
-            try:
-                await services.store.remember_upstream(
-                    str(response["id"]), plan.upstream.settings.name, plan.caller.owner
-                )
-            except RelayError:
-                _not_kept(emitter, response)
-
-        return remember
     if not plan.request.store:
         return None
+    warm_up = plan.request.params.get("generate") is False  # local, whoever would answer (decision 21)
+    keep = _remember_upstream if prepared.upstream_state and not warm_up else _commit
 
-    async def commit(response: dict[str, Any]) -> None:
-        items = with_ids(prepared.own_items, services.new_id)
-        extra = {"n": plan.request.n} if plan.request.n > 1 else None
+    async def kept(response: dict[str, Any]) -> None:
         try:
-            await services.store.commit(response, items, plan.caller.owner, parent=prepared.parent, extra=extra)
-        except RelayError:
+            await keep(services, prepared, response)
+        except RelayError as error:
+            log.warning("response %s is not kept: %s (%s)", response["id"], error.message, error.detail)
             response["store"] = False
-            _not_kept(emitter, response)
+            emitter.warn("store", "the response could not be kept")
+            response["x_relay_warnings"] = [{"param": param, "reason": reason} for param, reason in emitter.warnings]
 
-    return commit
+    return kept
 
 
-def _not_kept(emitter: Emitter, response: dict[str, Any]) -> None:
-    emitter.warn("store", "the response could not be kept")
-    response["x_relay_warnings"] = [{"param": param, "reason": reason} for param, reason in emitter.warnings]
+async def _commit(services: Services, prepared: Prepared, response: dict[str, Any]) -> None:
+    plan = prepared.plan
+    items = with_ids(prepared.own_items, services.new_id)
+    extra = {"n": plan.request.n} if plan.request.n > 1 else None
+    await services.store.commit(response, items, plan.caller.owner, parent=prepared.parent, extra=extra)
+
+
+async def _remember_upstream(services: Services, prepared: Prepared, response: dict[str, Any]) -> None:
+    """Where the response lives, and each of its items, for references to them (decisions 21 and 29)."""
+    plan = prepared.plan
+    name, owner = plan.upstream.settings.name, plan.caller.owner
+    ids = [response["id"], *(item.get("id") for item in response.get("output") or [])]
+    remembered = [services.store.remember_upstream(id, name, owner) for id in ids if isinstance(id, str)]
+    await asyncio.gather(*remembered)

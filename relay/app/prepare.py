@@ -22,6 +22,7 @@ from relay.providers.base import Target
 from relay.responses.items import check_file_ids, check_pairing, normalise
 from relay.responses.request import Request, check_known, parse
 from relay.responses.tools import JSON
+from relay.state.store import StoreError
 
 
 class Memory(Protocol):
@@ -57,6 +58,7 @@ class Prepared:
 
     plan: Plan
     own_items: list[JSON]
+    """What this turn adds to its stored parent; the whole window where the parent is not stored."""
     window: list[JSON] | None
     """The whole window; None where only the upstream knows it."""
     parent: str | None
@@ -80,17 +82,18 @@ async def prepare(
     upstream, target = route(services, request)
     check_known(request, target.forward)
     check_transport(request, target, transport)
-    request = apply_prompt(request, services.settings.prompts)
-    own = request.items
+    template = prompt_items(request, services.settings.prompts)
     keeps = target.holds_state and request.n == 1
-    resolved = await resolve(services, request, caller, memory, upstream_state=keeps)
-    request = resolved.request
-    await refuse_while_store_is_bad(services, request)
-    passes = keeps and request.previous_response_id is not None and not resolved.known
-    own = resolved.own if resolved.own is not None else own
+    resolved = await resolve(services, request, caller, memory, upstream if keeps else None)
+    request = await _store_or_not(services, resolved.request, keeps)
+    passes = keeps and request.previous_response_id is not None and not request.resolved
     if not passes and not (keeps and _refers(request.items)):
         check_pairing(request.items)
-    window = None if passes else [item for item in request.items if item["type"] != "compaction_trigger"]
+    window = None if passes else _without_trigger(request.items)
+    # a parent that only the connection remembers cannot be one in the store: the child brings the whole window
+    own = window if window is not None and request.resolved and resolved.parent is None else resolved.own
+    if template:
+        request = request.with_items([*template, *request.items])
     compact = None
     if not target.holds_state:
         check_file_ids(request.items)
@@ -102,11 +105,10 @@ async def prepare(
     if not request.items and not passes and request.params.get("generate", True):
         raise RelayError("missing_parameter", "Missing required parameter: 'input'.", param="input")
     media = await fetch_media(services, upstream, request, target)
-    spoken = request.with_params(previous_response_id=None) if resolved.known else request
+    spoken = request.with_params(previous_response_id=None) if request.resolved else request
     call = upstream.provider.build(spoken, target, media, frozenset())
     plan = Plan(request, spoken, caller, upstream, target, media, (call,) * request.n, transport, trace, compact)
-    own = [item for item in own if item["type"] != "compaction_trigger"]
-    return Prepared(plan, own, window, resolved.parent, keeps)
+    return Prepared(plan, _without_trigger(own), window, resolved.parent, keeps)
 
 
 def route(services: Services, request: Request) -> tuple[Upstream, Target]:
@@ -133,11 +135,16 @@ def check_transport(request: Request, target: Target, transport: str) -> None:
         raise RelayError("unsupported_parameter", message, param="access_programs")
 
 
-async def refuse_while_store_is_bad(services: Services, request: Request) -> None:
-    """Decision 41: an explicit ``store: true`` is refused before the upstream is called. Raises: RelayError 503."""
-    if request.params.get("store") and not services.store.healthy:
+async def _store_or_not(services: Services, request: Request, upstream_keeps: bool) -> Request:
+    """Decision 41: while the store is known bad an explicit ``store: true`` is refused before the upstream is called;
+    a defaulted one runs with ``false``. Raises: RelayError 503.
+    """
+    if not request.store or services.store.healthy:
+        return request
+    if request.params.get("store"):
         message = "The response store is not available now; send store: false or try again later."
         raise RelayError("store_unavailable", message, param="store")
+    return request if upstream_keeps else request.with_params(store=False)
 
 
 # --- what went before
@@ -145,31 +152,34 @@ async def refuse_while_store_is_bad(services: Services, request: Request) -> Non
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A request over its full window. ``known``: the relay itself had the previous response."""
+    """A request over its full window (``request.resolved``: the relay itself had the previous response)."""
 
     request: Request
+    own: list[JSON]
     parent: str | None = None
-    known: bool = False
-    own: list[JSON] | None = None
 
 
 async def resolve(
-    services: Services, request: Request, caller: Caller, memory: Memory, *, upstream_state: bool
+    services: Services, request: Request, caller: Caller, memory: Memory, keeper: Upstream | None
 ) -> Resolved:
-    """Put the previous response's window in front, and items in the place of references to them."""
-    own = await _dereferenced(services, request.items, caller, memory, lenient=upstream_state)
+    """Put the previous response's window in front, and items in the place of references to them.
+
+    ``keeper`` is the upstream where it keeps responses itself: what the relay does not know is then its question.
+    Raises: RelayError ``previous_response_not_found``; ``not_found`` for an item.
+    """
     previous = request.previous_response_id
+    window = memory.find(previous) if previous is not None else None
+    own = await _dereferenced(services, request.items, caller, memory, keeper)
+    request = request.with_items(own) if own is not request.items else request
     if previous is None:
-        return Resolved(request.with_items(own) if own is not request.items else request, own=own)
-    remembered = memory.find(previous)
-    if remembered is not None:
-        stored = await services.store.get(previous, caller.owner)
-        parent = previous if stored is not None else None
-        return Resolved(request.with_window(remembered, own), parent, known=True, own=own)
-    if upstream_state:
-        await _check_upstream_owner(services, previous, caller)
-        return Resolved(request, own=own)
+        return Resolved(request, own)
+    if window is not None:
+        is_stored = request.store and await _is_stored(services, previous, caller)
+        return Resolved(request.with_window(window, own), own, previous if is_stored else None)
     stored = await services.store.get(previous, caller.owner)
+    if stored is None and keeper is not None:
+        await _check_upstream_owner(services, keeper, previous, caller)
+        return Resolved(request, own)
     if stored is None or stored.response.get("status") not in ("completed", "incomplete"):
         raise not_found(previous)
     if (stored.extra or {}).get("n", 1) > 1:
@@ -178,7 +188,15 @@ async def resolve(
     chain = await services.store.load_chain(previous, caller.owner)
     if chain is None:
         raise not_found(previous)
-    return Resolved(request.with_window(chain, own), previous, known=True, own=own)
+    return Resolved(request.with_window(chain, own), own, previous)
+
+
+async def _is_stored(services: Services, previous: str, caller: Caller) -> bool:
+    """Whether a response that the connection remembers is in the store too; a bad store costs the turn nothing yet."""
+    try:
+        return await services.store.get(previous, caller.owner) is not None
+    except StoreError:
+        return False
 
 
 def not_found(previous: str) -> RelayError:
@@ -190,14 +208,21 @@ def not_found(previous: str) -> RelayError:
     )
 
 
-async def _check_upstream_owner(services: Services, previous: str, caller: Caller) -> None:
-    """With relay keys, several owners share one upstream account: only the one who made a response continues it."""
-    if services.settings.keys and await services.store.find_upstream(previous, caller.owner) is None:
+def _is_shared(services: Services, keeper: Upstream) -> bool:
+    """Whether several owners may stand behind the one account that the upstream knows (decision 29)."""
+    return bool(services.settings.keys) or keeper.settings.api_key is not None
+
+
+async def _check_upstream_owner(services: Services, keeper: Upstream, previous: str, caller: Caller) -> None:
+    """Only the owner who made a response continues it; where the client has its own account the upstream looks."""
+    if not _is_shared(services, keeper):
+        return
+    if await services.store.find_upstream(previous, caller.owner) != keeper.settings.name:
         raise not_found(previous)
 
 
 async def _dereferenced(
-    services: Services, items: list[JSON], caller: Caller, memory: Memory, *, lenient: bool
+    services: Services, items: list[JSON], caller: Caller, memory: Memory, keeper: Upstream | None
 ) -> list[JSON]:
     if not _refers(items):
         return items
@@ -209,7 +234,7 @@ async def _dereferenced(
         known = memory.find_item(item["id"]) or await services.store.find_item(item["id"], caller.owner)
         if known is not None:
             found.append(known)
-        elif lenient:
+        elif keeper is not None and await _may_refer(services, keeper, item["id"], caller):
             found.append(item)
         else:
             message = (
@@ -220,8 +245,19 @@ async def _dereferenced(
     return found
 
 
+async def _may_refer(services: Services, keeper: Upstream, item_id: str, caller: Caller) -> bool:
+    """Whether an item that the upstream keeps is this owner's, as far as the upstream cannot tell."""
+    if not _is_shared(services, keeper):
+        return True
+    return await services.store.find_upstream(item_id, caller.owner) == keeper.settings.name
+
+
 def _refers(items: list[JSON]) -> bool:
     return any(item["type"] == "item_reference" for item in items)
+
+
+def _without_trigger(items: list[JSON]) -> list[JSON]:
+    return [item for item in items if item["type"] != "compaction_trigger"]
 
 
 def _compaction(request: Request) -> tuple[str | None, Request]:
@@ -235,7 +271,7 @@ def _compaction(request: Request) -> tuple[str | None, Request]:
             message = "A compaction_trigger must be the last item of the input."
             raise RelayError("invalid_value", message, param=f"input[{triggers[0]}]")
         return "only", request.with_items(items[:-1])
-    if limit is not None and estimated_tokens(items) > limit:
+    if limit is not None and estimated_tokens(expand_compactions(items)) > limit:
         return "first", request
     return None, request
 
@@ -270,11 +306,13 @@ def _current_turn(request: Request) -> list[JSON]:
 _VARIABLE: Final = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
 
 
-def apply_prompt(request: Request, prompts: Mapping[str, PromptSettings]) -> Request:
-    """Fill in a prompt template of the configuration and put it first. Raises: RelayError 404 for an unknown one."""
+def prompt_items(request: Request, prompts: Mapping[str, PromptSettings]) -> list[JSON]:
+    """The messages of the request's prompt template, filled in; they stand first and, like ``instructions``, are not
+    part of what the next turn continues. Raises: RelayError 404 for an unknown template or version.
+    """
     prompt = request.params.get("prompt")
     if prompt is None:
-        return request
+        return []
     identifier = prompt.get("id")
     template = prompts.get(identifier) if isinstance(identifier, str) else None
     if template is None:
@@ -287,21 +325,44 @@ def apply_prompt(request: Request, prompts: Mapping[str, PromptSettings]) -> Req
     if not isinstance(given, dict):
         raise RelayError("invalid_type", "prompt.variables must be an object.", param="prompt.variables")
     values = {**template.variables, **given}
-
-    def fill(match: re.Match[str]) -> str:
-        value = values.get(match[1])
-        if isinstance(value, dict) and value.get("type") == "input_text":
-            value = value.get("text")
-        if not isinstance(value, str):
-            place = f"prompt.variables.{match[1]}"
-            raise RelayError("missing_parameter", f"{place} must be a string.", param=place)
-        return value
-
     messages = template.messages or ({"role": "developer", "content": template.text or ""},)
-    filled = [
-        {**message, "content": _VARIABLE.sub(fill, message["content"])}
-        if isinstance(message.get("content"), str)
-        else dict(message)
-        for message in messages
-    ]
-    return request.with_items([*normalise(filled, "prompt"), *request.items])
+    filled = [{**message, "content": _filled(message.get("content"), values)} for message in messages]
+    return normalise(filled, "prompt")
+
+
+def _filled(content: Any, values: Mapping[str, Any]) -> Any:
+    """Text with its variables; a list of parts where a variable is an image or a file."""
+    if isinstance(content, list):
+        parts = [_filled_part(part, values) for part in content]
+        return [piece for part in parts for piece in part]
+    if not isinstance(content, str):
+        return content
+    pieces: list[Any] = [""]
+    at = 0
+    for match in _VARIABLE.finditer(content):
+        pieces[-1] += content[at : match.start()]
+        at = match.end()
+        value = _value(match[1], values)
+        if isinstance(value, str):
+            pieces[-1] += value
+        else:
+            pieces += [value, ""]
+    pieces[-1] += content[at:]
+    return pieces[0] if len(pieces) == 1 else [piece for piece in pieces if piece != ""]
+
+
+def _filled_part(part: Any, values: Mapping[str, Any]) -> list[Any]:
+    if not isinstance(part, dict) or not isinstance(part.get("text"), str):
+        return [part]
+    filled = _filled(part["text"], values)
+    return [{**part, "text": filled}] if isinstance(filled, str) else filled
+
+
+def _value(name: str, values: Mapping[str, Any]) -> Any:
+    value = values.get(name)
+    if isinstance(value, dict) and value.get("type") == "input_text":
+        value = value.get("text")
+    if isinstance(value, str) or (isinstance(value, dict) and value.get("type") in ("input_image", "input_file")):
+        return value
+    place = f"prompt.variables.{name}"
+    raise RelayError("missing_parameter", f"{place} must be a string or an input part.", param=place)

@@ -112,7 +112,7 @@ async def serve(
     scope: Scope,
     receive: Receive,
     send: Send,
-    limits: SocketLimits = SocketLimits(),
+    limits: SocketLimits = SocketLimits(),  # noqa: B008 (immutable)
 ) -> None:
     """One websocket scope: the rules at the door, then a session."""
     message = await receive()
@@ -202,6 +202,8 @@ class Session:
                 if message["type"] == "websocket.disconnect":
                     return
                 self._on_message(message)
+                if self._replies:  # what came in one packet with this: the replies get their turn between
+                    await asyncio.sleep(0)
         finally:
             self._timer.cancel()
             self._closing = True
@@ -285,9 +287,9 @@ class Session:
             await self._wire.say(error.socket_envelope(create.lane))
         except Exception:
             log.exception("a WebSocket turn failed for a reason of our own")
-            error = RelayError("internal", "The relay had an internal error.")
-            self._on_failure(create, view, error)
-            await self._wire.say(error.socket_envelope(create.lane))
+            failure = RelayError("internal", "The relay had an internal error.")
+            self._on_failure(create, view, failure)
+            await self._wire.say(failure.socket_envelope(create.lane))
         finally:
             self._lanes.finished(create.lane)
             self._start_ready()
@@ -301,7 +303,9 @@ class Session:
         body["stream"] = True
         try:
             caller = self._guard.caller(self._headers)
-            trace = trace_of(self._headers)
+            trace = tuple(
+                (name.decode(), self._headers[name].decode("latin-1")) for name in _TRACE & self._headers.keys()
+            )
             prepared = await prepare(services, body, caller, transport="websocket", memory=view, trace=trace)
         finally:
             self._unpin(create)
@@ -318,11 +322,17 @@ class Session:
 
         attachment = _LaneMessages(self._wire, create.lane, settle)
         emitter = new_emitter(services, prepared, attachment.sink)
-        turn = Turn(services, prepared.plan, emitter, attachment, keeper(services, prepared, emitter))
-        if _warms_up(create.body):
-            await turn.warm_up()
-        else:
-            await turn.run()
+        keep = keeper(services, prepared, emitter)
+        if not _warms_up(create.body):
+            await Turn(services, prepared.plan, emitter, attachment, keep).run()
+            return
+        # a warm-up is local: nobody generates (decision 37)
+        response = emitter.conclude("completed")
+        if keep is not None:
+            await attachment.flush()
+            await keep(response)
+        emitter.terminal()
+        await attachment.finish(response)
 
     def _remember(self, create: _Create, prepared: Prepared, response: dict[str, Any]) -> None:
         if prepared.window is not None and prepared.plan.request.n == 1:
@@ -405,7 +415,8 @@ def _too_old() -> RelayError:
     return RelayError("websocket_connection_limit_reached", message)
 
 
-_KEPT_HEADERS: Final = (b"authorization", *TRACE_HEADERS)
+_TRACE: Final = frozenset({b"traceparent", b"tracestate"})
+_KEPT_HEADERS: Final = (b"authorization", *_TRACE)
 _ENVELOPE: Final = frozenset({"type", "stream_id", "stream", "stream_options"})
 
 _MESSAGES: Final = {

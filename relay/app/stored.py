@@ -5,14 +5,18 @@ Source: responses-api.md §1.3-1.6; decisions 21, 29, 39, 42.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
+from urllib.parse import quote
 
 from relay.app.exchange import Exchange
 from relay.app.services import Upstream
 from relay.errors import RelayError
+from relay.providers.failures import for_client_key
 from relay.responses.json import loads
+from relay.upstream import Answer
 
-LIMIT_BYTES = 64 * 1024 * 1024
+LIMIT_BYTES: Final = 64 * 1024 * 1024
+_SSE: Final = b"text/event-stream"
 
 
 def _missing(identifier: str) -> RelayError:
@@ -24,36 +28,81 @@ async def _upstream_of(exchange: Exchange) -> Upstream | None:
     return exchange.services.upstreams.get(name) if name is not None else None
 
 
-async def _pass(exchange: Exchange, upstream: Upstream, method: str, suffix: str = "") -> tuple[int, Any]:
+async def _ask(exchange: Exchange, upstream: Upstream, method: str, suffix: str = "") -> Answer:
     """Ask the upstream that keeps the response. Raises: RelayError as the provider reads it."""
-    headers, _ = upstream.headers(exchange.caller.key)
+    headers, client_key = upstream.headers(exchange.caller.key)
     query = exchange.scope.get("query_string", b"").decode("latin-1")
-    path = f"{upstream.base_path}/responses/{exchange.id}{suffix}" + (f"?{query}" if query else "")
-    answer = await upstream.client.request(upstream.origin, method, path, headers, b"", upstream.timeouts)
+    path = f"{upstream.base_path}/responses/{quote(exchange.id, safe='')}{suffix}" + (f"?{query}" if query else "")
+    answer = await upstream.client.request(
+        upstream.origin, method, path, [*headers, *exchange.trace()], b"", upstream.timeouts
+    )
+    if answer.status < 300:
+        return answer
     try:
         body = await answer.body(LIMIT_BYTES)
     finally:
         answer.close()
-    if answer.status >= 300:
-        pairs = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
-        error = upstream.provider.error(answer.status, pairs, body)
-        raise _missing(exchange.id) if answer.status == 404 else error
+    if answer.status == 404:
+        raise _missing(exchange.id)
+    pairs = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
+    error = upstream.provider.error(answer.status, pairs, body)
+    raise for_client_key(error) if client_key else error
+
+
+async def _pass(exchange: Exchange, upstream: Upstream, method: str, suffix: str = "") -> None:
+    """Ask, and pass the JSON on. Raises: RelayError."""
+    answer = await _ask(exchange, upstream, method, suffix)
     try:
-        return answer.status, loads(body) if body else {}
+        body = await answer.body(LIMIT_BYTES)
+    finally:
+        answer.close()
+    try:
+        content = loads(body)
     except ValueError:
         raise RelayError("upstream_bad_response", "The upstream did not answer with JSON.") from None
+    await exchange.json(answer.status, content)
+
+
+class _Replay:
+    """The upstream's own stream of a response that it keeps, byte by byte."""
+
+    def __init__(self, exchange: Exchange, upstream: Upstream) -> None:
+        self._exchange = exchange
+        self._upstream = upstream
+
+    async def run(self) -> None:
+        """Until the upstream's end; what is no stream is passed on as JSON. Raises: RelayError."""
+        exchange = self._exchange
+        answer = await _ask(exchange, self._upstream, "GET")
+        try:
+            if not (answer.header(b"content-type") or b"").lower().startswith(_SSE):
+                raise RelayError("upstream_bad_response", "The upstream did not answer with a stream.")
+            headers = [(b"content-type", _SSE), (b"cache-control", b"no-cache"), *exchange.own_headers()]
+            await exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
+            while data := await answer.read():
+                await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+            await exchange.send({"type": "http.response.body", "body": b""})
+        finally:
+            answer.close()
+
+
+def _wants_stream(exchange: Exchange) -> bool:
+    return exchange.query().get("stream", ["false"])[-1].lower() in ("true", "1")
 
 
 async def retrieve(exchange: Exchange) -> None:
     """``GET /v1/responses/{id}``."""
     upstream = await _upstream_of(exchange)
     if upstream is not None:
-        await exchange.json(*await _pass(exchange, upstream, "GET"))
+        if _wants_stream(exchange):
+            await exchange.run(_Replay(exchange, upstream))
+        else:
+            await _pass(exchange, upstream, "GET")
         return
     stored = await exchange.services.store.get(exchange.id, exchange.caller.owner)
     if stored is None:
         raise _missing(exchange.id)
-    if exchange.query().get("stream", ["false"])[0].lower() == "true":
+    if _wants_stream(exchange):
         message = "Only a background response created with stream: true can be streamed again."
         raise RelayError("invalid_value", message, param="stream")
     await exchange.json(200, stored.response)
@@ -61,10 +110,16 @@ async def retrieve(exchange: Exchange) -> None:
 
 async def delete(exchange: Exchange) -> None:
     """``DELETE /v1/responses/{id}``."""
+    store, owner = exchange.services.store, exchange.caller.owner
     upstream = await _upstream_of(exchange)
     if upstream is not None:
-        await _pass(exchange, upstream, "DELETE")
-    if not await exchange.services.store.delete(exchange.id, exchange.caller.owner):
+        try:
+            (await _ask(exchange, upstream, "DELETE")).close()
+        except RelayError as error:
+            if error.kind == "not_found":
+                await store.delete(exchange.id, owner)
+            raise
+    if not await store.delete(exchange.id, owner):
         raise _missing(exchange.id)
     await exchange.json(200, {"id": exchange.id, "object": "response.deleted", "deleted": True})
 
@@ -73,7 +128,7 @@ async def cancel(exchange: Exchange) -> None:
     """``POST /v1/responses/{id}/cancel``: only background responses can be cancelled, and there are none here yet."""
     upstream = await _upstream_of(exchange)
     if upstream is not None:
-        await exchange.json(*await _pass(exchange, upstream, "POST", "/cancel"))
+        await _pass(exchange, upstream, "POST", "/cancel")
         return
     if await exchange.services.store.get(exchange.id, exchange.caller.owner) is None:
         raise _missing(exchange.id)
@@ -84,7 +139,7 @@ async def input_items(exchange: Exchange) -> None:
     """``GET /v1/responses/{id}/input_items``: the full effective input, in pages."""
     upstream = await _upstream_of(exchange)
     if upstream is not None:
-        await exchange.json(*await _pass(exchange, upstream, "GET", "/input_items"))
+        await _pass(exchange, upstream, "GET", "/input_items")
         return
     items = await exchange.services.store.input_items(exchange.id, exchange.caller.owner)
     if items is None:
@@ -116,6 +171,6 @@ async def input_items(exchange: Exchange) -> None:
 
 
 def _limit(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100:
+    if not text.isdecimal() or len(text) > 3 or not 1 <= int(text) <= 100:
         raise RelayError("invalid_value", "limit must be an integer from 1 to 100.", param="limit")
     return int(text)
