@@ -60,10 +60,19 @@ class TurnRecord:
         usage = self.usage or {}
         first = f"{self.first_s * 1000:.1f}" if self.first_s is not None else "-"
         return (
-            f"{self.transport} {self.response_id} model={self.model} upstream={self.upstream} owner={self.owner[:16]} "
-            f"end={self.end} attempts={self.attempts} in={usage.get('input_tokens', '-')} "
-            f"out={usage.get('output_tokens', '-')} first_ms={first} total_ms={self.total_s * 1000:.1f}"
+            f"{self.transport} {_word(self.response_id)} model={_word(self.model)} upstream={self.upstream} "
+            f"owner={self.owner[:16]} end={_word(self.end)} attempts={self.attempts} "
+            f"in={usage.get('input_tokens', '-')} out={usage.get('output_tokens', '-')} first_ms={first} "
+            f"total_ms={self.total_s * 1000:.1f}"
         )
+
+
+def _word(text: str) -> str:
+    """One word of a log line: names and codes are the client's or the upstream's, and must not look like more."""
+    text = text[:256]
+    if text.isprintable() and " " not in text:
+        return text
+    return "".join(one if one.isprintable() and one != " " else "?" for one in text)
 
 
 @dataclass(slots=True)
