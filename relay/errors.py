@@ -97,6 +97,22 @@ STREAM_CODES: Final[dict[str, str]] = {
     "image_too_large": "image_too_large",
     "image_parse_error": "image_parse_error",
     "failed_to_download_image": "failed_to_download_image",
+    "upstream_billing": "insufficient_quota",
+    "server_is_overloaded": "server_is_overloaded",
+    "data_residency_mismatch": "data_residency_mismatch",
+    "bio_policy": "bio_policy",
+    "misalignment_policy_violation": "misalignment_policy_violation",
+    "vector_store_timeout": "vector_store_timeout",
+    "invalid_image": "invalid_image",
+    "invalid_image_format": "invalid_image_format",
+    "image_too_small": "image_too_small",
+    "image_content_policy_violation": "image_content_policy_violation",
+    "invalid_image_mode": "invalid_image_mode",
+    "image_file_too_large": "image_file_too_large",
+    "empty_image_file": "empty_image_file",
+    "image_file_not_found": "image_file_not_found",
+    "usage_not_included": "usage_not_included",
+    "cyber_policy": "cyber_policy",
 }
 
 
