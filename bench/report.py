@@ -1,0 +1,227 @@
+"""The table on the terminal, the JSON, and README.md."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from bench.loads import Target
+from bench.processes import ROOT
+from bench.suite import Outcome, Row
+
+README: Final = ROOT / "bench" / "README.md"
+PLOTS: Final = ROOT / "bench" / "plots"
+_PACKAGES: Final = ("uvloop", "httptools", "orjson", "h11", "wsproto", "litellm")
+_UNITS: Final = {"token": "µs", "answer": "µs", "bytes": "KB", "seconds": "s"}
+
+HEAD: Final = (
+    "load",
+    "path",
+    "cost",
+    "× nginx",
+    "rate /s",
+    "added ms p50 / p99 / p99.9",
+    "first +ms",
+    "demo, gen %",
+    "",
+)
+
+
+def table(outcome: Outcome) -> list[tuple[str, ...]]:
+    """A line a row, ``HEAD`` first."""
+    return [HEAD, *(_line(row) for row in outcome.rows.values())]
+
+
+def _line(row: Row) -> tuple[str, ...]:
+    load = row.load
+    unit = _UNITS[load.unit]
+    cost = _spread(row, "value", unit) + (f" / {load.unit}" if load.unit in ("token", "answer") else "")
+    shares = [row.median(f"{name}_share") for name in ("demo", "generator")]
+    return (
+        load.name,
+        row.cell.title,
+        cost if row.figures.get("value") else "",
+        _spread(row, "ratio"),
+        f"{rate:,.0f}" if (rate := row.median("rate")) is not None else "",
+        _delays(row),
+        f"{first:.2f}" if (first := row.median("added_first_ms")) is not None else "",
+        " ".join(f"{share * 100:.0f}" for share in shares if share is not None),
+        "; ".join([*verdict(row), *row.notes]),
+    )
+
+
+def _spread(row: Row, figure: str, unit: str = "") -> str:
+    values = row.figures.get(figure)
+    if not values:
+        return ""
+    middle = row.median(figure) or 0.0
+    words = f"{_number(middle)} {unit}".rstrip()
+    return words + (f" ({_number(min(values))} to {_number(max(values))})" if len(values) > 1 else "")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def _delays(row: Row) -> str:
+    if "void" in row.notes or not row.load.latency:
+        return ""
+    added = [row.median(f"added_{name}_ms") for name in ("p50", "p99", "p999")]
+    if None not in added:
+        return " / ".join(f"{value:.2f}" for value in added if value is not None)
+    own = [row.median(f"{name}_ms") for name in ("p50", "p99", "p999")]
+    return "itself " + " / ".join(f"{value:.2f}" for value in own if value is not None)
+
+
+def verdict(row: Row) -> list[str]:
+    """What the row's target says of it, in words."""
+    words = []
+    if (growth := row.median("growth_percent")) is not None:
+        words.append(f"memory {row.median('memory_mb') or 0:.1f} MB, {growth:+.1f} % over the run")
+    target = row.load.targets.get(row.cell.title)
+    if target is not None:
+        words.append(_judged(row, target))
+    return words
+
+
+def _judged(row: Row, target: Target) -> str:
+    value = row.median(target.figure)
+    wanted = f"{target.most:g}" + (f", aim {target.aim:g}" if target.aim is not None else "")
+    if value is None:
+        return f"target {wanted}: not measured"
+    if target.aim is not None and value <= target.aim:
+        return f"aim met (target {wanted})"
+    return f"target {'met' if value <= target.most else 'MISSED'} ({wanted})"
+
+
+def plain(lines: list[tuple[str, ...]]) -> str:
+    """The table in columns."""
+    widths = [max(len(line[at]) for line in lines) for at in range(len(HEAD))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def markdown(lines: list[tuple[str, ...]]) -> str:
+    """The table in Markdown."""
+    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return "\n".join([rows[0], "|" + "---|" * len(HEAD), *rows[1:]])
+
+
+def machine() -> dict[str, str]:
+    """Where and with what this was measured."""
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _text("/proc/cpuinfo") if line.startswith("model name")),
+        platform.machine(),
+    )
+    cores = sum(line.startswith("processor") for line in _text("/proc/cpuinfo"))
+    facts = {
+        "processor": f"{model}, {cores} cores",
+        "system": f"{platform.system()} {platform.release()}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+    for name in _PACKAGES:
+        try:
+            facts[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    if (nginx := _output("/usr/sbin/nginx", "-v")) is not None:
+        facts["nginx"] = nginx.rpartition("/")[2]
+    if (commit := _output("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")) is not None:
+        facts["commit"] = commit
+    return facts
+
+
+def _text(path: str) -> list[str]:
+    return Path(path).read_text().splitlines()
+
+
+def _output(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return (done.stdout or done.stderr).strip()
+
+
+def document(outcome: Outcome, options: dict[str, Any]) -> dict[str, Any]:
+    """Everything that was measured, for machines."""
+    rows = [
+        {
+            "load": row.load.name,
+            "words": row.load.words,
+            "unit": row.load.unit,
+            "path": row.cell.title,
+            **row.cell._asdict(),
+            "figures": row.figures,
+            "notes": [*verdict(row), *row.notes],
+            "delays_ns": row.delays_ns,
+            "memory": row.memory,
+        }
+        for row in outcome.rows.values()
+    ]
+    return {
+        "machine": machine(),
+        "options": options,
+        "rows": rows,
+        "failures": outcome.failures,
+        "absent": outcome.absent,
+    }
+
+
+def readme(outcome: Outcome, options: dict[str, Any], plots: list[Path]) -> str:
+    """``bench/README.md``: how to repeat it, and the latest table."""
+    facts = "\n".join(f"| {name} | {value} |" for name, value in machine().items())
+    loads = {row.load.name: row.load.words for row in outcome.rows.values()}
+    words = "\n".join(f"| `{name}` | {text} |" for name, text in loads.items())
+    pictures = "\n".join(f"![{path.stem.replace('-', ' ')}](plots/{path.name})" for path in plots)
+    missing = "".join(f"\n{text}.\n" for text in outcome.absent.values())
+    failures = "".join(f"\n**Failed:** {text}\n" for text in outcome.failures)
+    return _README.format(
+        facts=facts,
+        loads=words,
+        table=markdown(table(outcome)),
+        pictures=pictures,
+        missing=missing,
+        failures=failures,
+        runs=options["runs"],
+    )
+
+
+_README: Final = """\
+# Benchmarks
+
+    pip install -e '.[bench]' && apt-get install nginx-light
+    python -m bench                       # the end-to-end suite; nginx passes the same bytes in the same run
+    python -m bench paced blast --runs 5 --json out.json --plots plots
+    python -m bench all --readme          # also 10,000 streams and the ten-minute soak; writes this page and its plots
+    python -m bench profile paced         # where the relay's time goes: py-spy, perf, strace
+    tox -e bench                          # the micro suite, compared with the base saved on this machine
+
+Run it on a machine that does nothing else. What counts are **ratios to nginx in one run** and **CPU time of the relay's
+process**, user and system, from `/proc/PID/task/*/schedstat`; wall time alone says more about the machine. The demo
+upstream, the relay, nginx and the load generator are one process each. Every token is counted and its place checked:
+one that is lost or out of order fails the run. A latency run in which the demo or the generator takes over 80 % of a
+core is void.
+
+*cost*: CPU time of the proxy per token or answer (memory, seconds where it says so), median of {runs} runs and their
+range. *added*: quantiles of a token's way from its making to the client, less those of the same streams without a
+proxy. *first*: the same for the time to the first token. *demo, gen*: per cent of a core.
+
+## Latest
+
+| | |
+|---|---|
+{facts}
+
+| load | |
+|---|---|
+{loads}
+
+{table}
+{missing}{failures}
+{pictures}
+"""
