@@ -383,7 +383,7 @@ _pack_long: Final = struct.Struct("!HQ").pack
 
 
 def text_frames(payloads: Iterable[bytes]) -> list[bytes]:
-    """Headers and payloads, one after the other, to be gathered into one write. hot: bench/bench_websocket.py."""
+    """Headers and payloads, one after the other, to be gathered into one write. hot: bench/test_websocket.py."""
     parts: list[bytes] = []
     for payload in payloads:
         size = len(payload)
