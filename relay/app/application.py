@@ -62,6 +62,7 @@ class Application:
         self.services = services
         self.guard = Guard(services.settings.server, services.settings.keys)
         self.sessions: set[session.Session] = set()
+        self.socket_limits = session.SocketLimits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One scope."""
@@ -69,7 +70,7 @@ class Application:
         if kind == "http":
             await self._http(scope, receive, send)
         elif kind == "websocket":
-            await session.serve(self.services, self.guard, self.sessions, scope, receive, send)
+            await session.serve(self.services, self.guard, self.sessions, scope, receive, send, self.socket_limits)
         elif kind == "lifespan":
             await self._lifespan(receive, send)
 
@@ -80,7 +81,9 @@ class Application:
             one.on_drain()
 
     async def on_deadline(self) -> None:
-        """The drain time is over: every turn that still runs ends with ``response.failed``."""
+        """The drain time is over: every turn that still runs ends with ``response.failed``, what waits is refused."""
+        for one in tuple(self.sessions):
+            one.on_deadline()
         turns = tuple(self.services.turns)
         for turn in turns:
             turn.interrupt(RelayError("draining", "The relay is shutting down."))

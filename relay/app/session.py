@@ -112,7 +112,7 @@ async def serve(
     scope: Scope,
     receive: Receive,
     send: Send,
-    limits: SocketLimits = SocketLimits(),  # noqa: B008 (immutable)
+    limits: SocketLimits,
 ) -> None:
     """One websocket scope: the rules at the door, then a session."""
     message = await receive()
