@@ -63,7 +63,10 @@ class Splice:
         if not found or key in after or b"\\" in before:
             return
         colon = b": " if after.startswith(b": ") else b":"
-        literal = orjson.dumps(text)
+        try:
+            literal = orjson.dumps(text)
+        except TypeError:  # a lone surrogate
+            return
         rest = after[len(colon) :]
         if not after.startswith(colon) or not rest.startswith(literal):
             return

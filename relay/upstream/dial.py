@@ -17,7 +17,7 @@ from relay.errors import RelayError
 from relay.upstream.origin import Origin
 
 AddressGuard = Callable[[str], None]
-P = TypeVar("P", bound=asyncio.BaseProtocol)
+P = TypeVar("P", bound=asyncio.Protocol)
 
 STAGGER_S: Final = 0.25  # RFC 8305 §5: the Connection Attempt Delay
 _MAX_ADDRESSES: Final = 16
@@ -56,21 +56,39 @@ async def dial(
     if origin.unix is not None:
         if guard is not None:
             guard(origin.unix)
-        _, protocol = await loop.create_unix_connection(make, origin.unix)
+        protocol = make()
+        try:
+            await loop.create_unix_connection(lambda: protocol, origin.unix)
+        except BaseException:
+            _lose(loop, protocol, None)
+            raise
         return protocol
     addresses = await resolve(origin.host, origin.port)
     if guard is not None:
         for address in addresses:
             guard(str(address.sockaddr[0]))
     connected = await race(addresses)
+    protocol = make()
     try:
-        _, protocol = await loop.create_connection(
-            make, sock=connected, ssl=tls, server_hostname=origin.host if tls is not None else None
+        await loop.create_connection(
+            lambda: protocol, sock=connected, ssl=tls, server_hostname=origin.host if tls is not None else None
         )
     except BaseException:
-        connected.close()
+        _lose(loop, protocol, connected)
         raise
     return protocol
+
+
+def _lose(loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, connected: socket.socket | None) -> None:
+    """Clean up behind a connection that failed, or was left, while the loop made it.
+
+    uvloop has closed the descriptor without a word to the protocol and to the socket object, which must not close that
+    number again: it may be another's by now. asyncio's own loop closes the socket and tells the protocol, a step later.
+    """
+    if type(loop).__module__.startswith("uvloop"):
+        if connected is not None:
+            connected.detach()
+        protocol.connection_lost(None)
 
 
 async def resolve(host: str, port: int) -> list[Address]:

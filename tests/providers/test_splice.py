@@ -106,6 +106,7 @@ def test_a_block_as_long_as_its_frame_is_no_event() -> None:
         (b'{"content":"\\u0078"}', "x"),
         (b'{"content":"x",\n"a":1}', "x"),
         (b'{"content":null}', "x"),
+        (b'{"content":"\\ud83d"}', "\ud83d"),
     ],
 )
 def test_what_cannot_be_learned(data: bytes, text: str) -> None:
