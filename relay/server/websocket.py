@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from relay.errors import RelayError
 from relay.server.context import Connection, Context, Message, Scope, logger
+from relay.server.sockets import unsent_bytes
 from relay.server.upgrade import Handshake
 from relay.wire import websocket as wire
 from relay.wire.http1 import encode_head
@@ -504,11 +505,10 @@ class WebSocket(asyncio.Protocol):
 
     def _check_stall(self, now: float) -> float:
         """Since when the client takes nothing of what waits for it; ``inf`` where nothing waits."""
-        waiting_bytes = self._transport.get_write_buffer_size()
-        if not waiting_bytes:
+        if not self._transport.get_write_buffer_size():
             self._stalled_at = None
             return inf
-        taken_bytes = self._written_bytes - waiting_bytes
+        taken_bytes = self._written_bytes - unsent_bytes(self._transport)
         if self._stalled_at is None or taken_bytes != self._taken_bytes:
             self._stalled_at = now
             self._taken_bytes = taken_bytes
