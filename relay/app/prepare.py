@@ -106,7 +106,9 @@ async def prepare(
         raise RelayError("missing_parameter", "Missing required parameter: 'input'.", param="input")
     media = await fetch_media(services, upstream, request, target)
     spoken = request.with_params(previous_response_id=None) if request.resolved else request
-    call = upstream.provider.build(spoken, target, media, frozenset())
+    # a warm-up may be empty, which no upstream is ever told: what else it says is checked all the same
+    said = spoken if spoken.items or passes else spoken.with_items(normalise("."))
+    call = upstream.provider.build(said, target, media, frozenset())
     plan = Plan(request, spoken, caller, upstream, target, media, (call,) * request.n, transport, trace, compact)
     return Prepared(plan, _without_trigger(own), window, resolved.parent, keeps)
 
