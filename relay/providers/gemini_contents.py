@@ -155,8 +155,6 @@ class Contents:
             self._add("user", [{"text": MARKER + text}] if text else [])
 
     def _assist(self, assist: Assist, *, remember: bool) -> None:
-        if all(item["type"] == "reasoning" for item in assist.items):
-            return
         parts: list[JSON] = []
         blocks = [self._blocks.get(id(item), []) for item in assist.items]
         signatures = {block["for"]: block["sig"] for found in blocks for block in found if block["k"] == "fc"}
@@ -165,8 +163,8 @@ class Contents:
         for number, item in enumerate(assist.items):
             if item["type"] == "reasoning":
                 if remember:
-                    before = assist.items[number - 1]["type"] if number else ""
-                    parts.extend(_native(blocks[number], after_message=before == "message"))
+                    after_text = number > 0 and _is_text(assist.items[number - 1])
+                    parts.extend(_native(blocks[number], after_text=after_text))
             elif item["type"] in CALL_TYPES:
                 part = self._call(item)
                 signature = signatures.get(call_id_of(item))
@@ -180,11 +178,12 @@ class Contents:
                 after = blocks[number + 1] if remember and number + 1 < len(blocks) else []
                 marks = [block for block in after if block["k"] == "text"]
                 parts.extend(self._message(item, marks, images))
-        self._add("model", parts)
+        if not all(part.get("thought") or part.get("text") == "" for part in parts):
+            self._add("model", parts)
 
     def _message(self, item: JSON, marks: list[JSON], images: Mapping[str, str]) -> list[JSON]:
         parts = item["content"]
-        if parts and parts[0]["type"] == "image_generation_call":
+        if not _is_text(item):
             part: JSON = {"inlineData": {"mimeType": _sniffed(parts[0]["result"]), "data": parts[0]["result"]}}
             signature = images.get(item["id"])
             return [part if signature is None else {**part, "thoughtSignature": signature}]
@@ -328,7 +327,7 @@ def _is_sound(block: Any) -> bool:
     return fields is not None and all(isinstance(block.get(name), kind) for name, kind in fields.items())
 
 
-def _native(blocks: list[JSON], *, after_message: bool) -> list[JSON]:
+def _native(blocks: list[JSON], *, after_text: bool) -> list[JSON]:
     """The parts that the blocks of a reasoning item stand for where it stands."""
     parts: list[JSON] = []
     for block in blocks:
@@ -336,7 +335,7 @@ def _native(blocks: list[JSON], *, after_message: bool) -> list[JSON]:
             parts.append({"text": block["text"], "thought": True, "thoughtSignature": block["sig"]})
         elif block["k"] == "part":
             parts.append(block["part"])
-        elif block["k"] == "text" and not after_message:
+        elif block["k"] == "text" and not after_text:
             parts.append({"text": "", "thoughtSignature": block["sig"]})
     return parts
 
@@ -376,6 +375,12 @@ def _arguments(item: JSON) -> Any:
 
 def _is_image(item: JSON) -> bool:
     return item["type"] == "image_generation_call" and isinstance(item.get("result"), str)
+
+
+def _is_text(item: JSON) -> bool:
+    """Whether an item is a message, and not an image that is said as one."""
+    content = item.get("content")
+    return item["type"] == "message" and not (content and content[0]["type"] == "image_generation_call")
 
 
 def _image_message(item: JSON) -> JSON:
