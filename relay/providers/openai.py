@@ -22,7 +22,7 @@ from relay.providers.openai_stream import ResponsesTranslator
 from relay.responses.emitter import Voice
 from relay.responses.envelope import unseal
 from relay.responses.items import normalise
-from relay.responses.json import mended
+from relay.responses.json import encoded
 from relay.responses.request import KNOWN, Request
 from relay.responses.request import PARAMETERS as NAMES
 from relay.responses.response import echoes
@@ -289,13 +289,9 @@ class ResponsesProvider:
         record = _record(target)
         warnings = Warnings(strict=request.strict)
         body, transformations = _body(_Build(request, target, record, warnings, repairs))
-        try:
-            encoded = orjson.dumps(body)
-        except TypeError:
-            encoded = orjson.dumps(mended(body))
         return UpstreamRequest(
             "/responses",
-            encoded,
+            encoded(body),
             stream=request.stream,
             warnings=tuple(warnings.entries),
             transformations=tuple(transformations),

@@ -107,8 +107,8 @@ class Run:
         number_first = self._number_first
         lead, start, middle, end = self._constants
         chunks = block[len(self._open) :].split(self._between)
-        last = chunks.pop().partition(b"\n\n")[0]
-        if last.endswith(end):
+        last, blank_line, _ = chunks.pop().partition(b"\n\n")
+        if blank_line and last.endswith(end):
             chunks.append(last[: -len(end)])
         number, used, kept, around = theirs, 0, 0, len(self._between)
         keep = self.pieces.append

@@ -29,6 +29,10 @@ _MISSES: Final = 8
 """Runs learnt in vain before a stream is no longer asked for another: its deltas differ in more than their text."""
 
 
+_WINDOW_BYTES: Final = 64 * 1024
+"""Bytes in which a run looks for its deltas at once: time stays linear where short runs alternate."""
+
+
 class Event:
     """One parsed event on its way through: ``altered`` once it can no longer go out as it came."""
 
@@ -97,7 +101,7 @@ class ResponsesTranslator:
         at = 0
         while at < len(block) and not self.ended:
             if self._run is not None:
-                used = self._pass_run(self._run, block[at:] if at else block)
+                used = self._pass_run(self._run, block[at : at + _WINDOW_BYTES])
                 if used:
                     at += used
                     continue

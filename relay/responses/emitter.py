@@ -20,7 +20,7 @@ from typing import Any, Final
 import orjson
 
 from relay.errors import RelayError
-from relay.responses.json import mended
+from relay.responses.json import encoded
 from relay.responses.output import Call, CustomCall, EmulatedCall, Hosted, Item, Message, Reasoning
 from relay.responses.sinks import Sink
 from relay.responses.tools import Tool
@@ -204,13 +204,8 @@ class Emitter:
 
     def event(self, name: str, fields: dict[str, Any]) -> None:
         """Any event; ``type`` and ``sequence_number`` are added."""
-        number = self.sequence_number
-        self.sequence_number = number + 1
-        content = {"type": name, **fields, "sequence_number": number}
-        try:
-            payload = orjson.dumps(content)
-        except TypeError:
-            payload = orjson.dumps(mended(content))
+        payload = encoded({"type": name, **fields, "sequence_number": self.sequence_number})
+        self.sequence_number += 1
         self.write(name.encode(), payload)
 
     def forward(self, name: bytes, payload: bytes) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from relay.errors import RelayError
+
 dumps = orjson.dumps
 
 
@@ -31,10 +33,27 @@ def mended_text(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def encoded(value: Any) -> bytes:
+    """JSON for a value that may hold what orjson refuses: lone surrogates, integers over 64 bits.
+
+    Raises: RelayError ``upstream_bad_response`` for one that is nested too deeply.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        pass
+    try:
+        return orjson.dumps(mended(value))
+    except (TypeError, RecursionError):
+        raise RelayError("upstream_bad_response", "The upstream's answer is nested too deeply.") from None
+
+
 def mended(value: Any) -> Any:
-    """A copy of a JSON value in which every string can be encoded."""
+    """A copy of a JSON value in which every string and every number can be encoded."""
     if isinstance(value, str):
         return mended_text(value)
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        return float(value) if abs(value) < 10**300 else None
     if isinstance(value, dict):
         return {mended_text(key): mended(item) for key, item in value.items()}
     if isinstance(value, list):
