@@ -231,6 +231,8 @@ class ResponsesTranslator:
         status = event.name.removeprefix("response.")
         if status == "done":
             status = str(theirs.get("status") or "completed")
+            if status not in ("completed", "incomplete", "failed"):
+                raise RelayError("upstream_error", f"The upstream ended its response as '{status[:64]}'.")
         if status == "failed":
             self._adopt(theirs)
             raise in_band(theirs if theirs.get("error") else event.content, self._voice)
