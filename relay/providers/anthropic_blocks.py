@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from relay.errors import RelayError
 from relay.responses.json import loads
 from relay.responses.tools import JSON
 
@@ -24,16 +25,32 @@ _DECODER: Final = json.JSONDecoder(strict=False)
 _BLANKS: Final = " \t\r\n"
 
 
+def too_deep() -> RelayError:
+    """A block that nobody can read."""
+    return RelayError("upstream_bad_response", "The upstream sent a block that is nested too deeply.")
+
+
 def source(value: Any) -> str:
     """The JSON text of a value, lone surrogates escaped as they were."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:
+        pass
+    try:
         return json.dumps(value, separators=(",", ":"))
+    except RecursionError:
+        raise too_deep() from None
 
 
 def members(text: str) -> dict[str, str]:
-    """The members of a JSON object by name, each as its own source text. Raises: ValueError."""
+    """The members of a JSON object by name, each as its own source text. Raises: ValueError, RelayError."""
+    try:
+        return _members(text)
+    except RecursionError:
+        raise too_deep() from None
+
+
+def _members(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     at = _blank(text, 0)
     if text[at : at + 1] != "{":

@@ -172,7 +172,8 @@ class _MCP:
         """The output or the error."""
         said = _said(result.get("content"))
         if result.get("is_error"):
-            speaker.voice.hosted_end(use.shown, {"status": "failed", "error": said}, step="failed")
+            error = {"type": "mcp_tool_execution_error", "content": said}
+            speaker.voice.hosted_end(use.shown, {"status": "failed", "error": error}, step="failed")
         else:
             speaker.voice.hosted_end(use.shown, {"status": "completed", "output": said})
 

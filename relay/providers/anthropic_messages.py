@@ -35,11 +35,15 @@ Block = JSON | bytes
 
 
 def encoded(value: Any) -> bytes:
-    """JSON bytes; lone surrogates are replaced, for no upstream takes them."""
+    """JSON bytes; lone surrogates are replaced, for no upstream takes them. Raises: RelayError."""
     try:
         return orjson.dumps(value)
     except TypeError:
+        pass
+    try:
         return orjson.dumps(mended(value))
+    except (TypeError, RecursionError):
+        raise RelayError("invalid_request", "The request is nested too deeply.") from None
 
 
 class _Turn:

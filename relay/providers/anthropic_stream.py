@@ -21,7 +21,7 @@ from relay.providers.base import Continue, Done, UpstreamRequest
 from relay.providers.schema import mismatch
 from relay.responses.emitter import Usage, Voice, usage_of
 from relay.responses.envelope import seal
-from relay.responses.json import loads
+from relay.responses.json import loads, mended, mended_text
 from relay.responses.output import Item
 from relay.responses.tools import JSON
 from relay.wire.sse import Decoder
@@ -389,7 +389,7 @@ class AnthropicTranslator:
 
     def _stop_text(self, block: _Block) -> None:
         for citation in block.citations:
-            annotation = _annotation(citation, block.offset, self._offset())
+            annotation = _annotation(mended(citation), block.offset, self._offset())
             if annotation is not None:
                 self.voice.annotation(annotation)
 
@@ -438,7 +438,7 @@ class AnthropicTranslator:
         name = str(block.start.get("name") or "")
         if name != self._context.json_tool:
             self._moved = True
-            block.item = self.voice.call(block.id or None, name)
+            block.item = self.voice.call(mended_text(block.id) or None, mended_text(name))
 
     def _on_input(self, block: _Block, delta: JSON) -> None:
         fragment = delta.get("partial_json")
@@ -448,7 +448,7 @@ class AnthropicTranslator:
         if block.kind == "tool_use":
             self._argue(block, fragment)
         elif block.kind == "mcp_tool_use":
-            MCP.argue(self, self._uses[block.id], fragment)
+            self._argue_hosted(block, fragment)
 
     def _argue(self, block: _Block, fragment: str) -> None:
         if block.item is not None:
@@ -473,17 +473,24 @@ class AnthropicTranslator:
     def _start_use(self, block: _Block) -> None:
         row = MCP if block.kind == "mcp_tool_use" else SERVER_TOOLS.get(str(block.start.get("name")))
         self._moved = True
-        self._uses[block.id] = Use(None if row is None else row.open(self, block.start), row, {}, "")
+        self._uses[block.id] = Use(None if row is None else row.open(self, mended(block.start)), row, {}, "")
+
+    def _argue_hosted(self, block: _Block, fragment: str) -> None:
+        use = self._uses.get(block.id)
+        if use is not None:
+            MCP.argue(self, use, fragment)
 
     def _stop_use(self, block: _Block) -> None:
-        use = self._uses[block.id]
+        if block.kind == "mcp_tool_use" and not block.pieces:
+            self._argue_hosted(block, block.input_text())
+        use = self._uses.get(block.id)
+        if use is None:
+            return
         text = block.input_text()
-        given = loads(text) if _is_json(text) else {}
+        given = mended(loads(text)) if _is_json(text) else None
         use = use._replace(given=given if isinstance(given, dict) else {}, origin=_whole(block))
         self._uses[block.id] = use
         if use.row is not None:
-            if block.kind == "mcp_tool_use" and not block.pieces:
-                MCP.argue(self, use, text)
             use.row.asked(self, use)
 
     def _start_result(self, block: _Block) -> None:
@@ -492,7 +499,7 @@ class AnthropicTranslator:
             return
         self._moved = True
         if use.row is not None:
-            use.row.answered(self, use, block.start)
+            use.row.answered(self, use, mended(block.start))
         if use.origin:
             self._seal(use.origin, block.origin)
 
@@ -551,7 +558,7 @@ def _origin(payload: bytes | None) -> str | None:
         return None
     try:
         return members(payload.decode()).get("content_block")
-    except (ValueError, RecursionError):
+    except ValueError:  # bytes that are no UTF-8
         return None
 
 

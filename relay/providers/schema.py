@@ -6,6 +6,8 @@ into the description, where the model reads it; what it cannot represent without
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sized
 from typing import Any, Final, NamedTuple
@@ -186,7 +188,8 @@ class _Reducer:
         return self._merged(result, rest - 1)
 
     def _known_format(self, value: Any) -> bool:
-        return self._rules.formats is None or value in self._rules.formats
+        formats = self._rules.formats
+        return formats is None or (isinstance(value, str) and value in formats)
 
     def _member(self, keyword: str, value: Any, depth: int) -> Any:
         if keyword == "$ref" and "definitions" in self._rules.renamed and isinstance(value, str):
@@ -207,8 +210,8 @@ class _Reducer:
             raise _Unsayable("it has an object without properties")
         result["additionalProperties"] = False
         required = schema.get("required")
-        needed = set(required) if isinstance(required, list) else set()
-        self._optional += len(set(properties or ()) - needed)
+        needed = {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
+        self._optional += sum(name not in needed for name in _names(schema, "properties"))
 
 
 def _is_object(schema: JSON) -> bool:
@@ -257,8 +260,12 @@ def _resolved(root: JSON, reference: str) -> Any:
 def _source(value: Any) -> str:
     try:
         return orjson.dumps(value).decode()
-    except TypeError:
-        return orjson.dumps(mended(value)).decode()
+    except TypeError:  # lone surrogates, or deeper than orjson writes
+        pass
+    try:
+        return json.dumps(mended(value), ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        return "…"
 
 
 # --- the check of a result against the original schema
@@ -271,7 +278,7 @@ def mismatch(value: Any, schema: Any) -> str | None:
     """
     try:
         return _Check(schema).node(value, schema, "$", 0)
-    except _GivenUp:
+    except (_GivenUp, OverflowError):
         return None
 
 
@@ -322,9 +329,9 @@ class _Check:
 
     def _on_additional(self, value: Any, additional: Any, schema: JSON, path: str, depth: int) -> str | None:
         if isinstance(value, dict):
-            patterns = list(schema.get("patternProperties") or ())
-            for name in value.keys() - (schema.get("properties") or {}).keys():
-                if not any(_matches(name, pattern) for pattern in patterns):
+            named, patterns = _names(schema, "properties"), _names(schema, "patternProperties")
+            for name in value:
+                if name not in named and not any(_matches(name, pattern) for pattern in patterns):
                     found = self.node(value[name], additional, f"{path}.{name}", depth)
                     if found is not None:
                         return found
@@ -332,8 +339,10 @@ class _Check:
 
     def _on_items(self, value: Any, items: Any, schema: JSON, path: str, depth: int) -> str | None:
         if isinstance(value, list):
-            for index, child in enumerate(value[len(schema.get("prefixItems") or ()) :]):
-                found = self.node(child, items, f"{path}[{index}]", depth)
+            first = schema.get("prefixItems")
+            begun = len(first) if isinstance(first, list) else 0
+            for index in range(begun, len(value)):
+                found = self.node(value[index], items, f"{path}[{index}]", depth)
                 if found is not None:
                     return found
         return None
@@ -384,12 +393,17 @@ _TYPES: Final[Mapping[str, Callable[[Any], bool]]] = {
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,
     "number": lambda value: _is_number(value),
-    "integer": lambda value: _is_number(value) and value == int(value),
+    "integer": lambda value: _is_number(value) and (isinstance(value, int) or value.is_integer()),
 }
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _names(schema: JSON, keyword: str) -> list[str]:
+    value = schema.get(keyword)
+    return list(value) if isinstance(value, dict) else []
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -398,7 +412,8 @@ def _same(one: Any, other: Any) -> bool:
 
 def _has_type(value: Any, kinds: Any) -> bool:
     names = kinds if isinstance(kinds, list) else [kinds]
-    return any(_TYPES[name](value) for name in names if name in _TYPES) or not any(name in _TYPES for name in names)
+    known = [_TYPES[name] for name in names if isinstance(name, str) and name in _TYPES]
+    return not known or any(test(value) for test in known)
 
 
 def _number(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
@@ -410,7 +425,8 @@ def _length(kind: type[Sized], test: Callable[[int, Any], bool]) -> Callable[[An
 
 
 def _multiple(value: Any, step: Any) -> bool:
-    return bool(step <= 0 or abs(value / step - round(value / step)) < 1e-9)
+    parts = value / step if step > 0 else 0.0
+    return bool(math.isinf(parts) or abs(parts - round(parts)) < 1e-9)
 
 
 def _unique(value: Any, wanted: Any) -> bool:
@@ -438,7 +454,9 @@ _KEYWORDS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "enum": lambda value, allowed: not isinstance(allowed, list) or any(_same(value, one) for one in allowed),
     "const": _same,
     "required": lambda value, names: (
-        not isinstance(value, dict) or not isinstance(names, list) or all(name in value for name in names)
+        not isinstance(value, dict)
+        or not isinstance(names, list)
+        or all(name in value for name in names if isinstance(name, str))
     ),
     "minimum": _number(lambda value, limit: value >= limit),
     "maximum": _number(lambda value, limit: value <= limit),
