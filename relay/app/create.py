@@ -127,8 +127,8 @@ async def _prepare_input(exchange: Exchange) -> Prepared:
 
 async def call_json(upstream: Upstream, caller: Caller, request: UpstreamRequest) -> tuple[int, Any]:
     """One JSON call beside the turns. Raises: RelayError as the provider reads it."""
-    keyed, client_key = upstream.headers(caller.key)
-    headers = [("content-type", "application/json"), ("accept", "application/json"), *request.headers, *keyed]
+    keyed, client_key = upstream.headers(caller.key, request.headers)
+    headers = [("content-type", "application/json"), ("accept", "application/json"), *keyed]
     path = upstream.base_path + request.path
     answer = await upstream.client.request(upstream.origin, "POST", path, headers, request.body, upstream.timeouts)
     try:

@@ -70,8 +70,7 @@ async def model_ids(upstream: Upstream, client_key: str | None = None) -> tuple[
     version, path = _PATHS[settings.dialect]
     if re.search(r"/v\d[a-z0-9]*$", base_path):
         version = ""  # an address that already ends in a version keeps it
-    given, _ = upstream.headers(client_key)
-    headers = (*_HEADERS.get(settings.dialect, ()), *given)
+    headers, _ = upstream.headers(client_key, _HEADERS.get(settings.dialect, ()))
     timeouts = Timeouts(settings.connect_timeout_s, _LIMIT_S, _LIMIT_S)
     target = base_path + version + path
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,11 +38,21 @@ class Upstream:
     timeouts: Timeouts
     client: Client
 
-    def headers(self, client_key: str | None) -> tuple[list[tuple[str, str]], bool]:
-        """Headers with the key in them, and whether that key is the client's own (decision 28)."""
+    def headers(
+        self, client_key: str | None, dialect: Iterable[tuple[str, str]] = ()
+    ) -> tuple[list[tuple[str, str]], bool]:
+        """Headers with the key in them, and whether that key is the client's own (decision 28).
+
+        ``dialect``: what the provider sends. A configured header replaces one of the same name; ``…-beta`` are joined.
+        """
         own = self.settings.api_key
         key = own or client_key
-        headers = list(self.settings.headers)
+        configured = {name.lower(): value for name, value in self.settings.headers}
+        given = dict(dialect)
+        for name in given.keys() & configured.keys():
+            if name.endswith("-beta"):
+                configured[name] = f"{configured[name]},{given[name]}"
+        headers = [*({**given, **configured}).items()]
         if key is not None:
             name = self.settings.auth_header.lower()
             headers.append((name, f"Bearer {key}" if name == "authorization" else str(key)))

@@ -342,12 +342,11 @@ class Turn:
     async def _call(self, voice: Voice, call: UpstreamRequest) -> Done | Continue:
         """One upstream call, to its end."""
         upstream = self.plan.upstream
-        keyed, client_key = upstream.headers(self.plan.caller.key)
+        keyed, client_key = upstream.headers(self.plan.caller.key, call.headers)
         accept = "text/event-stream" if call.stream else "application/json"
         headers = [
             ("content-type", "application/json"),
             ("accept", accept),
-            *call.headers,
             *keyed,
             *self.plan.trace,
         ]

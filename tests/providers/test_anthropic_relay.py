@@ -191,6 +191,26 @@ def test_a_schema_reaches_the_model_natively_as_a_tool_or_in_words(model: str) -
     run(scenario())
 
 
+def test_configured_headers_replace_the_version_and_join_the_betas() -> None:
+    headers = (("Anthropic-Version", "2026-10-21"), ("anthropic-beta", "context-1m-2025-08-07"))
+
+    async def scenario() -> None:
+        async with (
+            relaying("anthropic", upstream={"headers": headers}) as relay,
+            AsyncOpenAI(base_url=relay.base_url, api_key="client") as client,
+        ):
+            await client.responses.create(model="demo", input="hi", truncation="auto")
+            await client.responses.input_tokens.count(model="demo", input="hi")
+            for seen in relay.demo.requests:
+                sent = [(name, value) for name, value in seen.headers if name.startswith(b"anthropic-")]
+                assert (b"anthropic-version", b"2026-10-21") in sent
+                assert len(sent) == 2
+            betas = dict(relay.demo.requests[0].headers)[b"anthropic-beta"]
+            assert betas == b"context-1m-2025-08-07,thinking-binding-controls-2026-08-01"
+
+    run(scenario())
+
+
 def test_tokens_are_counted_by_the_upstream() -> None:
     async def scenario() -> None:
         async with relaying("anthropic") as relay, AsyncOpenAI(base_url=relay.base_url, api_key="client") as client:
