@@ -1,8 +1,8 @@
 """The dialect ``anthropic``: Anthropic Messages, at Anthropic's own address, at Google's and at those who copy it.
 
 Source: translation.md §1 (column B), §2 (column B); decisions 9, 10, 12–14, 19, 22, 25. What models differ in is a row
-of ``providers.capabilities.anthropic``; messages are ``anthropic_messages``, tools ``anthropic_tools``, and the
-translator is ``anthropic_stream``.
+of ``providers.capabilities.anthropic``; thinking and schemas are ``anthropic_build``, messages ``anthropic_messages``,
+tools ``anthropic_tools``, and the translator is ``anthropic_stream``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from relay.errors import RelayError
 from relay.providers import anthropic_media as media_blocks
+from relay.providers.anthropic_build import BETAS, Build, shape, think
 from relay.providers.anthropic_failures import http_error
 from relay.providers.anthropic_messages import Messages, cache_control, cache_ttl, encoded, without_synthetic
 from relay.providers.anthropic_stream import STOP_REASONS, AnthropicTranslator, Context
@@ -27,7 +28,6 @@ from relay.providers.anthropic_tools import (
     from_history,
     hosted_kind,
     hosted_tools,
-    is_forced,
 )
 from relay.providers.base import (
     Count,
@@ -42,7 +42,6 @@ from relay.providers.base import (
 )
 from relay.providers.capabilities import capabilities
 from relay.providers.capabilities.anthropic import ROWS, Effort
-from relay.providers.schema import ANTHROPIC, reduced
 from relay.providers.turns import Assist, turns
 from relay.responses.emitter import Voice
 from relay.responses.request import KNOWN, Request
@@ -52,61 +51,26 @@ __all__ = ["PARAMETERS", "PROVIDER", "STOP_REASONS", "AnthropicProvider", "Anthr
 
 VERSION: Final = "2023-06-01"
 VERTEX_VERSION: Final = "vertex-2023-10-16"
-BETAS: Final = {
-    "mcp": "mcp-client-2025-11-20",
-    "binding": "thinking-binding-controls-2026-08-01",
-    "interleaved": "interleaved-thinking-2025-05-14",
-    "speed": "fast-mode-2026-02-01",
-}
-"""What needs an ``anthropic-beta``: exactly the ones that the body needs are sent."""
-
-LEAST_BUDGET: Final = 1024
-
-
-class _Build:
-    """One request being built: ``body`` is what is sent, ``system`` the texts of ours behind the client's own."""
-
-    __slots__ = ("betas", "body", "record", "repairs", "request", "schema", "system", "target", "warnings")
-
-    def __init__(
-        self, request: Request, target: Target, record: Mapping[str, Any], warnings: Warnings, repairs: frozenset[str]
-    ) -> None:
-        self.request = request
-        self.target = target
-        self.record = record
-        self.warnings = warnings
-        self.repairs = repairs
-        self.body: JSON = {"model": target.model, "max_tokens": record["max_output"]}
-        self.system: list[str] = []
-        self.betas: set[str] = set()
-        self.schema: JSON | None = None
-        """What the answer is checked against, where nothing enforces it whole."""
-
-    def configure(self, **fields: Any) -> None:
-        """Members of ``output_config``."""
-        self.body.setdefault("output_config", {}).update(fields)
-
-
 # --- the parameter table
 
-Apply = Callable[[_Build, Any], None]
+Apply = Callable[[Build, Any], None]
 
 
-def _limit(build: _Build, value: int) -> None:
+def _limit(build: Build, value: int) -> None:
     most = build.record["max_output"]
     if value > most:
         build.warnings.add("max_output_tokens", f"this model writes at most {most} tokens")
     build.body["max_tokens"] = min(value, most)
 
 
-def _temperature(build: _Build, value: float) -> None:
+def _temperature(build: Build, value: float) -> None:
     if _samples(build, "temperature", value):
         if value > 1:
             build.warnings.add("temperature", "it was sent as 1, the highest value here")
         build.body["temperature"] = min(value, 1)
 
 
-def _top_p(build: _Build, value: float) -> None:
+def _top_p(build: Build, value: float) -> None:
     if _samples(build, "top_p", value):
         if build.record["sampling"] == "one" and "temperature" in build.body:
             build.warnings.add("top_p", "this model takes it or temperature, not both")
@@ -114,7 +78,7 @@ def _top_p(build: _Build, value: float) -> None:
             build.body["top_p"] = value
 
 
-def _samples(build: _Build, name: str, value: float) -> bool:
+def _samples(build: Build, name: str, value: float) -> bool:
     if build.record["sampling"] != "none" and "sampling" not in build.repairs:
         return True
     if value != 1:
@@ -122,7 +86,7 @@ def _samples(build: _Build, name: str, value: float) -> bool:
     return False
 
 
-def _stop(build: _Build, value: list[str]) -> None:
+def _stop(build: Build, value: list[str]) -> None:
     kept = [text for text in value if text.strip()]
     if len(kept) < len(value):
         build.warnings.add("stop", "blank stop sequences were left out")
@@ -133,23 +97,23 @@ def _stop(build: _Build, value: list[str]) -> None:
 def _unless(name: str, default: Any) -> Apply:
     """Warn where the value is not what happens anyway."""
 
-    def apply(build: _Build, value: Any) -> None:
+    def apply(build: Build, value: Any) -> None:
         if value != default:
             build.warnings.add(name, "not supported by this upstream")
 
     return apply
 
 
-def _include(build: _Build, values: list[str]) -> None:
+def _include(build: Build, values: list[str]) -> None:
     if "message.output_text.logprobs" in values:
         build.warnings.add("include", "log probabilities are not supported by this upstream")
 
 
-def _safety_identifier(build: _Build, value: str) -> None:
+def _safety_identifier(build: Build, value: str) -> None:
     build.body["metadata"] = {"user_id": _anonymous(value)}
 
 
-def _user(build: _Build, value: str) -> None:
+def _user(build: Build, value: str) -> None:
     if "safety_identifier" not in build.request.params:
         build.body["metadata"] = {"user_id": _anonymous(value)}
 
@@ -161,17 +125,17 @@ def _anonymous(value: str) -> str:
     return value
 
 
-def _text(build: _Build, value: JSON) -> None:
+def _text(build: Build, value: JSON) -> None:
     if value.get("verbosity") not in (None, "medium"):
         build.warnings.add("text.verbosity", "not supported by this upstream")
 
 
-def _reasoning(build: _Build, value: JSON) -> None:
+def _reasoning(build: Build, value: JSON) -> None:
     if value.get("mode") not in (None, "standard", "default"):
         build.warnings.add("reasoning.mode", "not supported by this upstream")
 
 
-def _cache_options(build: _Build, value: JSON) -> None:
+def _cache_options(build: Build, value: JSON) -> None:
     if value.get("prewarm"):
         message = "'prompt_cache_options.prewarm' is not supported by this upstream."
         raise RelayError("unsupported_parameter", message, param="prompt_cache_options.prewarm")
@@ -181,12 +145,12 @@ def _cache_options(build: _Build, value: JSON) -> None:
         build.body["cache_control"] = cache_control(cache_ttl(value.get("ttl")))
 
 
-def _cache_retention(build: _Build, value: str) -> None:
+def _cache_retention(build: Build, value: str) -> None:
     if value == "24h":
         build.warnings.add("prompt_cache_retention", "it was sent as 1h, the longest life here")
 
 
-def _tier(build: _Build, value: str) -> None:
+def _tier(build: Build, value: str) -> None:
     if value == "ultrafast":
         message = "service_tier 'ultrafast' is not supported by this upstream."
         raise RelayError("unsupported_value", message, param="service_tier")
@@ -202,7 +166,7 @@ def _tier(build: _Build, value: str) -> None:
 _TIERS: Final = {"auto": "auto", "default": "standard_only", "priority": "auto"}
 
 
-def _image(build: _Build, value: JSON) -> None:
+def _image(build: Build, value: JSON) -> None:
     if value.get("context_compression") == "enabled":
         build.warnings.add("image.context_compression", "not supported by this upstream")
 
@@ -280,15 +244,15 @@ def _record(target: Target) -> dict[str, Any]:
 
 def _assemble(
     request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]
-) -> tuple[_Build, Messages, dict[str, Tool]]:
+) -> tuple[Build, Messages, dict[str, Tool]]:
     warnings = Warnings(strict=request.strict)
-    build = _Build(request, target, _record(target), warnings, repairs)
+    build = Build(request, target, _record(target), warnings, repairs)
     drop_hosted_tools(request, warnings, lambda tool: hosted_kind(tool["type"]) is not None)
     apply_parameters(PARAMETERS, request, build, warnings, target.upstream)
     messages, names = _messages(build, media)
     tools = _tools(build, names, messages)
-    _thinking(build, bool(messages.calls))
-    _format(build)
+    think(build, bool(messages.calls))
+    shape(build)
     _system(build, messages)
     if any(kind.startswith("mcp_") for kind in messages.kinds) or "mcp_servers" in build.body:
         build.betas.add(BETAS["mcp"])
@@ -296,7 +260,7 @@ def _assemble(
     return build, messages, tools
 
 
-def _messages(build: _Build, media: Mapping[str, Media]) -> tuple[Messages, dict[str, str]]:
+def _messages(build: Build, media: Mapping[str, Media]) -> tuple[Messages, dict[str, str]]:
     request = build.request
     groups = turns(without_synthetic(request.items))
     keys = [tool.key for tool in request.tools.tools]
@@ -319,7 +283,7 @@ def _messages(build: _Build, media: Mapping[str, Media]) -> tuple[Messages, dict
     return messages, names
 
 
-def _thought_off(build: _Build) -> bool:
+def _thought_off(build: Build) -> bool:
     """Whether a model that only thinks when asked was asked not to."""
     level = (build.request.params.get("reasoning") or {}).get("effort")
     return level == "none" and isinstance(Effort(*build.record["efforts"]["high"]).thinking, int)
@@ -330,7 +294,7 @@ def _ttl(params: JSON) -> str | None:
     return cache_ttl(options.get("ttl") or ("24h" if params.get("prompt_cache_retention") == "24h" else None))
 
 
-def _tools(build: _Build, names: Mapping[str, str], messages: Messages) -> dict[str, Tool]:
+def _tools(build: Build, names: Mapping[str, str], messages: Messages) -> dict[str, Tool]:
     """Declare the tools and the choice; the tools by wire name."""
     request, body, warnings = build.request, build.body, build.warnings
     choice = request.tools.choice
@@ -357,92 +321,7 @@ def _tools(build: _Build, names: Mapping[str, str], messages: Messages) -> dict[
     return {names[tool.key]: tool for tool in request.tools.tools}
 
 
-def _thinking(build: _Build, called: bool) -> None:
-    """``thinking`` and ``output_config.effort`` by the model's column of §1.4, and what goes with neither."""
-    request, record, body, warnings = build.request, build.record, build.body, build.warnings
-    reasoning = request.params.get("reasoning") or {}
-    level = reasoning.get("effort")
-    effort = Effort() if level is None else Effort(*record["efforts"][level])
-    if "effort" in build.repairs:
-        warnings.add("reasoning.effort", f"'{level}' is not supported by this model")
-        effort = Effort()
-    if effort.warning is not None:
-        warnings.add("reasoning.effort", effort.warning)
-    if effort.level is not None:
-        build.configure(effort=effort.level)
-    thinking = _thinking_form(build, effort)
-    bound = record["block_binding"] and (
-        request.params.get("truncation") == "auto" or reasoning.get("context") == "current_turn"
-    )
-    if thinking is None and record["thinks"] and level != "none" and (request.show_summary or bound):
-        thinking = {"type": "adaptive"}
-    if thinking is not None and thinking["type"] in ("adaptive", "enabled"):
-        if is_forced(body.get("tool_choice")):
-            if not record["thinks"]:
-                warnings.add("reasoning.effort", "a forced tool choice cannot be combined with thinking")
-            return
-        if request.show_summary:
-            thinking["display"] = "summarized"
-        if bound and thinking["type"] == "adaptive":
-            thinking["block_binding"] = {"prefix_mismatch_behavior": "drop_block"}
-            build.betas.add(BETAS["binding"])
-        if thinking["type"] == "enabled" and record["interleaved"] and called:
-            build.betas.add(BETAS["interleaved"])
-        for name, least in (("temperature", 1), ("top_p", 0.95)):
-            if body.get(name, 1) < least:
-                warnings.add(name, "it cannot be combined with thinking")
-                del body[name]
-    if thinking is not None:
-        body["thinking"] = thinking
-
-
-def _thinking_form(build: _Build, effort: Effort) -> JSON | None:
-    if not isinstance(effort.thinking, int):
-        return None if effort.thinking is None else {"type": effort.thinking}
-    cap = build.body["max_tokens"]
-    if cap <= LEAST_BUDGET:
-        build.warnings.add("reasoning.effort", f"thinking needs more than {LEAST_BUDGET} output tokens")
-        return None
-    if "thinking" in build.repairs:
-        return None  # a turn with calls must begin with its thinking, which was left out
-    budget = max(LEAST_BUDGET, min(effort.thinking, cap - max(LEAST_BUDGET, cap // 4)))
-    return {"type": "enabled", "budget_tokens": budget}
-
-
-def _format(build: _Build) -> None:
-    """``text.format`` (§1.5): natively, else as a forced tool, else in words."""
-    form = build.request.format
-    if form is None:
-        return
-    if form["type"] == "json_object":
-        build.warnings.add("text.format", "this upstream has no JSON mode: the model was asked for a JSON object")
-        build.system.append("Answer with one JSON object and nothing else.")
-        build.schema = {"type": "object"}
-        return
-    schema: JSON = form["schema"]
-    if build.record["json_schema"] and "format" not in build.repairs:
-        native = reduced(schema, ANTHROPIC)
-        if native.schema is not None:
-            described = {"title": form["name"]} | (
-                {"description": form["description"]} if form.get("description") else {}
-            )
-            build.configure(format={"type": "json_schema", "schema": {**described, **native.schema}})
-            build.schema = schema if native.notes else None
-            return
-    build.schema = schema
-    body = build.body
-    free = build.record["forced_tool_choice"] and "tools" not in body and "thinking" not in body
-    if free and "tool_choice" not in build.repairs and schema.get("type") == "object":
-        description = form.get("description") or "Gives the answer."
-        body["tools"] = [{"name": JSON_TOOL, "description": description, "input_schema": schema}]
-        body["tool_choice"] = {"type": "tool", "name": JSON_TOOL}
-        return
-    build.warnings.add("text.format", "the schema is given to the model as text and not enforced")
-    text = encoded(schema).decode()
-    build.system.append(f"Answer with JSON that matches this JSON schema, and nothing else:\n{text}")
-
-
-def _system(build: _Build, messages: Messages) -> None:
+def _system(build: Build, messages: Messages) -> None:
     instructions = build.request.params.get("instructions")
     texts = [text for text in (instructions,) if text and text.strip()]
     first = [{"type": "text", "text": text} for text in texts]
@@ -451,7 +330,7 @@ def _system(build: _Build, messages: Messages) -> None:
         build.body["system"] = blocks
 
 
-def _extras(build: _Build) -> None:
+def _extras(build: Build) -> None:
     """What the operator lets through and adds (decision 13)."""
     body, target, record = build.body, build.target, build.record
     for name in dict.fromkeys((*record["forward"], *target.forward)):
@@ -468,19 +347,19 @@ def _extras(build: _Build) -> None:
             body.setdefault(name, value)
 
 
-def _sent(build: _Build, body: JSON, messages: list[bytes]) -> bytes:
+def _sent(build: Build, body: JSON, messages: list[bytes]) -> bytes:
     """The body with ``messages`` last, so that a further message can be put behind them."""
     if build.record["vertex"]:
         body = {"anthropic_version": VERTEX_VERSION, **{name: body[name] for name in body if name != "model"}}
     return encoded(body)[:-1] + b',"messages":[' + b",".join(messages) + b"]}"
 
 
-def _headers(build: _Build) -> tuple[tuple[str, str], ...]:
+def _headers(build: Build) -> tuple[tuple[str, str], ...]:
     betas = (("anthropic-beta", ",".join(sorted(build.betas))),) if build.betas else ()
     return betas if build.record["vertex"] else (("anthropic-version", VERSION), *betas)
 
 
-def _path(build: _Build, path: str) -> str:
+def _path(build: Build, path: str) -> str:
     """``path`` behind ``/v1``, unless the address ends in a version itself."""
     return path if re.search(r"/v\d[a-z0-9]*/*$", build.target.base_url) else f"/v1{path}"
 

@@ -7,13 +7,14 @@ comes in deltas, so its text and signature are written anew, with every other me
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
 
 from relay.errors import RelayError
 from relay.responses.json import loads
+from relay.responses.output import Item
 from relay.responses.tools import JSON
 
 FAMILY: Final = "anthropic"
@@ -103,3 +104,64 @@ def is_replayable(kind: Any) -> bool:
     return isinstance(kind, str) and (
         kind in THOUGHTS or kind in ("server_tool_use", "mcp_tool_use") or kind.endswith("_tool_result")
     )
+
+
+# --- blocks that come in
+
+
+class Block:
+    """One content block while it comes in. ``origin`` is the source text of its start."""
+
+    __slots__ = ("citations", "item", "kind", "offset", "origin", "pieces", "signature", "start")
+
+    def __init__(self, kind: str, start: JSON, origin: str) -> None:
+        self.kind = kind
+        self.start = start
+        self.origin = origin
+        self.pieces: list[str] = []
+        self.signature = ""
+        self.citations: list[JSON] = []
+        self.item: Item | None = None
+        self.offset = 0
+
+    @property
+    def id(self) -> str:
+        return str(self.start.get("id") or "")
+
+    @property
+    def joined(self) -> str:
+        return "".join(self.pieces)
+
+    def input_text(self) -> str:
+        """The JSON text of a call's arguments: what was streamed, else what the start brought."""
+        return self.joined or source(self.start.get("input") or {})
+
+
+def origin_of(payload: bytes | None) -> str | None:
+    """The source text of ``content_block`` in an event's payload."""
+    if payload is None:
+        return None
+    try:
+        return members(payload.decode()).get("content_block")
+    except ValueError:  # bytes that are no UTF-8
+        return None
+
+
+def whole(block: Block) -> str:
+    """The source text of a block, whole: its start as it came, with what the deltas added."""
+    return with_members(block.origin, WHOLE[block.kind](block) if block.kind in WHOLE else {})
+
+
+def _whole_text(block: Block) -> dict[str, str]:
+    said = {"text": source(block.joined)}
+    return {**said, "citations": source(block.citations)} if block.citations else said
+
+
+WHOLE: Final[Mapping[str, Callable[[Block], dict[str, str]]]] = {
+    "text": _whole_text,
+    "thinking": lambda block: {"thinking": source(block.joined), "signature": source(block.signature)},
+    "tool_use": lambda block: {"input": block.input_text()},
+    "server_tool_use": lambda block: {"input": block.input_text()},
+    "mcp_tool_use": lambda block: {"input": block.input_text()},
+}
+"""Block type -> the members that deltas fill."""

@@ -14,12 +14,13 @@ from typing import Any, Final
 import orjson
 
 from relay.errors import RelayError
-from relay.providers.anthropic_blocks import FAMILY, members, source, with_members
+from relay.providers.anthropic_blocks import FAMILY, Block, origin_of, source, whole
 from relay.providers.anthropic_failures import error_of
 from relay.providers.anthropic_hosted import MCP, SERVER_TOOLS, Use
+from relay.providers.anthropic_notes import annotation_of, anthropic_usage, dicts
 from relay.providers.base import Continue, Done, UpstreamRequest
 from relay.providers.schema import mismatch
-from relay.responses.emitter import Usage, Voice, usage_of
+from relay.responses.emitter import Voice
 from relay.responses.envelope import seal
 from relay.responses.json import loads, mended, mended_text
 from relay.responses.output import Item
@@ -70,34 +71,6 @@ class Context:
     container: str = ""
 
 
-class _Block:
-    """One content block while it comes in. ``origin`` is the source text of its start."""
-
-    __slots__ = ("citations", "item", "kind", "offset", "origin", "pieces", "signature", "start")
-
-    def __init__(self, kind: str, start: JSON, origin: str) -> None:
-        self.kind = kind
-        self.start = start
-        self.origin = origin
-        self.pieces: list[str] = []
-        self.signature = ""
-        self.citations: list[JSON] = []
-        self.item: Item | None = None
-        self.offset = 0
-
-    @property
-    def id(self) -> str:
-        return str(self.start.get("id") or "")
-
-    @property
-    def joined(self) -> str:
-        return "".join(self.pieces)
-
-    def input_text(self) -> str:
-        """The JSON text of a call's arguments: what was streamed, else what the start brought."""
-        return self.joined or source(self.start.get("input") or {})
-
-
 class AnthropicTranslator:
     """One Anthropic answer, spoken to one voice."""
 
@@ -129,8 +102,8 @@ class AnthropicTranslator:
         self._request = request
         self._context: Context = request.context or Context()
         self._decoder = Decoder()
-        self._blocks: dict[Any, _Block] = {}
-        self._kept: list[_Block] = []
+        self._blocks: dict[Any, Block] = {}
+        self._kept: list[Block] = []
         self._uses: dict[str, Use] = dict(self._context.uses)
         self._text: list[str] | None = list(self._context.text) if self._context.schema is not None else None
         self._cut_calls: list[Item] = []
@@ -253,7 +226,7 @@ class AnthropicTranslator:
         """The same request with what was said so far as the assistant's message (decision 19)."""
         context = self._context
         base = context.base or self._request.body
-        said = (*context.said, *map(_whole, self._kept))
+        said = (*context.said, *map(whole, self._kept))
         message = '{"role":"assistant","content":[' + ",".join(said) + "]}"
         return replace(
             self._request,
@@ -279,9 +252,9 @@ class AnthropicTranslator:
         self._count(message.get("usage"))
         self._note_container(message.get("container"))
         if self._context.base is None:
-            for entry in _dicts(message.get("input_transformations")):
+            for entry in dicts(message.get("input_transformations")):
                 self._transformed(entry)
-        for block in _dicts(message.get("content")):
+        for block in dicts(message.get("content")):
             self._open(None, block, None)
             self._on_block_stop({"index": None}, b"")
 
@@ -346,7 +319,7 @@ class AnthropicTranslator:
         handler = STARTS.get(kind) or (AnthropicTranslator._start_result if kind.endswith("_tool_result") else None)
         if handler is None:
             return
-        block = _Block(kind, start, _origin(payload) or source(start))
+        block = Block(kind, start, origin_of(payload) or source(start))
         self._blocks[index] = block
         handler(self, block)
 
@@ -363,14 +336,14 @@ class AnthropicTranslator:
 
     # text
 
-    def _start_text(self, block: _Block) -> None:
+    def _start_text(self, block: Block) -> None:
         block.offset = self._offset()
         text = block.start.get("text")
         if isinstance(text, str):
             self._on_text(block, {"text": text})
-        block.citations.extend(_dicts(block.start.get("citations")))
+        block.citations.extend(dicts(block.start.get("citations")))
 
-    def _on_text(self, block: _Block, delta: JSON) -> None:
+    def _on_text(self, block: Block, delta: JSON) -> None:
         # hot: bench/test_translators.py
         text = delta.get("text")
         if not text or text.__class__ is not str:
@@ -383,13 +356,13 @@ class AnthropicTranslator:
         self._length += len(text)
         self.voice.text(text)
 
-    def _on_citation(self, block: _Block, delta: JSON) -> None:
+    def _on_citation(self, block: Block, delta: JSON) -> None:
         if isinstance(delta.get("citation"), dict):
             block.citations.append(delta["citation"])
 
-    def _stop_text(self, block: _Block) -> None:
+    def _stop_text(self, block: Block) -> None:
         for citation in block.citations:
-            annotation = _annotation(mended(citation), block.offset, self._offset())
+            annotation = annotation_of(mended(citation), block.offset, self._offset())
             if annotation is not None:
                 self.voice.annotation(annotation)
 
@@ -402,27 +375,27 @@ class AnthropicTranslator:
 
     # thinking
 
-    def _start_thinking(self, block: _Block) -> None:
+    def _start_thinking(self, block: Block) -> None:
         self._on_thinking(block, block.start)
         self._on_signature(block, block.start)
 
-    def _on_thinking(self, block: _Block, delta: JSON) -> None:
+    def _on_thinking(self, block: Block, delta: JSON) -> None:
         text = delta.get("thinking")
         if isinstance(text, str) and text:
             block.pieces.append(text)
             self._moved = True
             self.voice.summary(text)
 
-    def _on_signature(self, block: _Block, delta: JSON) -> None:
+    def _on_signature(self, block: Block, delta: JSON) -> None:
         if isinstance(delta.get("signature"), str):
             block.signature = delta["signature"]
 
-    def _stop_thinking(self, block: _Block) -> None:
+    def _stop_thinking(self, block: Block) -> None:
         if block.signature:
-            self._seal(_whole(block))
+            self._seal(whole(block))
         # without a signature it was cut: it stays open until something else follows
 
-    def _start_redacted(self, block: _Block) -> None:
+    def _start_redacted(self, block: Block) -> None:
         if block.start.get("data"):
             self._seal(block.origin)
 
@@ -434,13 +407,13 @@ class AnthropicTranslator:
 
     # calls
 
-    def _start_call(self, block: _Block) -> None:
+    def _start_call(self, block: Block) -> None:
         name = str(block.start.get("name") or "")
         if name != self._context.json_tool:
             self._moved = True
             block.item = self.voice.call(mended_text(block.id) or None, mended_text(name))
 
-    def _on_input(self, block: _Block, delta: JSON) -> None:
+    def _on_input(self, block: Block, delta: JSON) -> None:
         fragment = delta.get("partial_json")
         if not isinstance(fragment, str) or not fragment:
             return
@@ -450,7 +423,7 @@ class AnthropicTranslator:
         elif block.kind == "mcp_tool_use":
             self._argue_hosted(block, fragment)
 
-    def _argue(self, block: _Block, fragment: str) -> None:
+    def _argue(self, block: Block, fragment: str) -> None:
         if block.item is not None:
             self.voice.arguments(block.item, fragment)
             return
@@ -458,7 +431,7 @@ class AnthropicTranslator:
             self._text.append(fragment)
         self.voice.text(fragment)
 
-    def _stop_call(self, block: _Block) -> None:
+    def _stop_call(self, block: Block) -> None:
         if not block.pieces:
             self._argue(block, block.input_text())
         if block.item is None:
@@ -470,17 +443,17 @@ class AnthropicTranslator:
 
     # hosted tools
 
-    def _start_use(self, block: _Block) -> None:
+    def _start_use(self, block: Block) -> None:
         row = MCP if block.kind == "mcp_tool_use" else SERVER_TOOLS.get(str(block.start.get("name")))
         self._moved = True
         self._uses[block.id] = Use(None if row is None else row.open(self, mended(block.start)), row, {}, "")
 
-    def _argue_hosted(self, block: _Block, fragment: str) -> None:
+    def _argue_hosted(self, block: Block, fragment: str) -> None:
         use = self._uses.get(block.id)
         if use is not None:
             MCP.argue(self, use, fragment)
 
-    def _stop_use(self, block: _Block) -> None:
+    def _stop_use(self, block: Block) -> None:
         if block.kind == "mcp_tool_use" and not block.pieces:
             self._argue_hosted(block, block.input_text())
         use = self._uses.get(block.id)
@@ -488,12 +461,12 @@ class AnthropicTranslator:
             return
         text = block.input_text()
         given = mended(loads(text)) if _is_json(text) else None
-        use = use._replace(given=given if isinstance(given, dict) else {}, origin=_whole(block))
+        use = use._replace(given=given if isinstance(given, dict) else {}, origin=whole(block))
         self._uses[block.id] = use
         if use.row is not None:
             use.row.asked(self, use)
 
-    def _start_result(self, block: _Block) -> None:
+    def _start_result(self, block: Block) -> None:
         use = self._uses.pop(str(block.start.get("tool_use_id")), None)
         if use is None:
             return
@@ -524,7 +497,7 @@ EVENTS: Final[Mapping[str, Callable[[Translate, JSON, bytes], None]]] = {
     "message_stop": Translate._on_message_stop,
     "error": Translate._on_error,
 }
-STARTS: Final[Mapping[str, Callable[[Translate, _Block], None]]] = {
+STARTS: Final[Mapping[str, Callable[[Translate, Block], None]]] = {
     "text": Translate._start_text,
     "thinking": Translate._start_thinking,
     "redacted_thinking": Translate._start_redacted,
@@ -532,14 +505,14 @@ STARTS: Final[Mapping[str, Callable[[Translate, _Block], None]]] = {
     "server_tool_use": Translate._start_use,
     "mcp_tool_use": Translate._start_use,
 }
-DELTAS: Final[Mapping[Any, Callable[[Translate, _Block, JSON], None]]] = {
+DELTAS: Final[Mapping[Any, Callable[[Translate, Block, JSON], None]]] = {
     "text_delta": Translate._on_text,
     "citations_delta": Translate._on_citation,
     "thinking_delta": Translate._on_thinking,
     "signature_delta": Translate._on_signature,
     "input_json_delta": Translate._on_input,
 }
-STOPS: Final[Mapping[str, Callable[[Translate, _Block], None]]] = {
+STOPS: Final[Mapping[str, Callable[[Translate, Block], None]]] = {
     "text": Translate._stop_text,
     "thinking": Translate._stop_thinking,
     "tool_use": Translate._stop_call,
@@ -548,93 +521,9 @@ STOPS: Final[Mapping[str, Callable[[Translate, _Block], None]]] = {
 }
 
 
-def _dicts(value: Any) -> list[JSON]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def _origin(payload: bytes | None) -> str | None:
-    """The source text of ``content_block`` in an event's payload."""
-    if payload is None:
-        return None
-    try:
-        return members(payload.decode()).get("content_block")
-    except ValueError:  # bytes that are no UTF-8
-        return None
-
-
-def _whole(block: _Block) -> str:
-    """The source text of a block, whole: its start as it came, with what the deltas added."""
-    return with_members(block.origin, WHOLE[block.kind](block) if block.kind in WHOLE else {})
-
-
-def _whole_text(block: _Block) -> dict[str, str]:
-    said = {"text": source(block.joined)}
-    return {**said, "citations": source(block.citations)} if block.citations else said
-
-
-WHOLE: Final[Mapping[str, Callable[[_Block], dict[str, str]]]] = {
-    "text": _whole_text,
-    "thinking": lambda block: {"thinking": source(block.joined), "signature": source(block.signature)},
-    "tool_use": lambda block: {"input": block.input_text()},
-    "server_tool_use": lambda block: {"input": block.input_text()},
-    "mcp_tool_use": lambda block: {"input": block.input_text()},
-}
-"""Block type -> the members that deltas fill."""
-
-
 def _is_json(text: str) -> bool:
     try:
         loads(text)
     except ValueError:
         return False
     return True
-
-
-# --- citations
-
-
-def _annotation(citation: JSON, start: int, end: int) -> JSON | None:
-    kind = citation.get("type")
-    url = citation.get("url") if kind == "web_search_result_location" else citation.get("source")
-    if isinstance(url, str) and (kind == "web_search_result_location" or url.startswith(("http://", "https://"))):
-        title = str(citation.get("title") or "")
-        return {"type": "url_citation", "url": url, "title": title, "start_index": start, "end_index": end}
-    if kind not in _FILE_CITATIONS:
-        return None
-    number = citation.get("document_index", citation.get("search_result_index", 0))
-    name = citation.get("document_title") or citation.get("title") or url or ""
-    identifier = citation.get("file_id") or f"document_{number}"
-    return {"type": "file_citation", "file_id": str(identifier), "filename": str(name), "index": end}
-
-
-_FILE_CITATIONS: Final = frozenset(
-    {"char_location", "page_location", "content_block_location", "search_result_location"}
-)
-
-
-# --- usage
-
-
-_COUNTED: Final = frozenset({"message", "compaction", "fallback_message"})
-
-
-def anthropic_usage(usage: JSON) -> Usage:
-    """The usage table of translation.md §3.4; with ``iterations`` those of the message itself count."""
-    rows = [one for one in _dicts(usage.get("iterations")) if one.get("type") in _COUNTED]
-    if not rows or any(one["type"] == "fallback_message" for one in rows):
-        rows = [usage]
-    read = sum(_tokens(row, "cache_read_input_tokens") for row in rows)
-    written = sum(_tokens(row, "cache_creation_input_tokens") for row in rows)
-    details = usage.get("output_tokens_details")
-    return usage_of(
-        sum(_tokens(row, "input_tokens") for row in rows) + read + written,
-        sum(_tokens(row, "output_tokens") for row in rows),
-        cached=read,
-        cache_write=written,
-        reasoning=_tokens(details, "thinking_tokens") if isinstance(details, dict) else 0,
-    )
-
-
-def _tokens(row: JSON, name: str) -> int:
-    value = row.get(name)
-    return int(value) if isinstance(value, int | float) and value > 0 else 0

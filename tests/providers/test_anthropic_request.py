@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from relay.errors import RelayError
-from relay.providers.anthropic import BETAS, PROVIDER
+from relay.providers.anthropic import PROVIDER
+from relay.providers.anthropic_build import BETAS
 from relay.providers.base import Target
 from relay.providers.capabilities import capabilities
 from relay.providers.capabilities.anthropic import ROWS
