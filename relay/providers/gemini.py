@@ -1,7 +1,8 @@
 """The dialect ``gemini``: Google's generateContent, on the developer API and on Vertex.
 
 Source: translation.md §1, §2 (column C); decisions 9–14, 18, 19, 22, 25. What models differ in is a row of
-``providers.capabilities.gemini``; items become contents in ``gemini_contents``; the translator is ``gemini_stream``.
+``providers.capabilities.gemini``; tools are offered by ``gemini_tools``, items become contents in
+``gemini_contents``; the translator is ``gemini_stream``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from relay.providers.base import (
     UpstreamRequest,
     Warnings,
     apply_parameters,
-    drop_hosted_tools,
     media_urls,
     wire_names,
 )
@@ -31,63 +31,32 @@ from relay.providers.capabilities.gemini import ROWS
 from relay.providers.gemini_contents import Contents
 from relay.providers.gemini_failures import LOGPROBS, http_error
 from relay.providers.gemini_stream import STOP_REASONS, Context, GeminiTranslator
-from relay.providers.schema import GEMINI, reduced
+from relay.providers.gemini_tools import Build, offer_functions, offer_hosted, put_tools, reduced_schema
 from relay.providers.turns import Assist
 from relay.responses.emitter import Voice
 from relay.responses.json import mended
 from relay.responses.request import KNOWN, Request
-from relay.responses.tools import JSON, Tool, key_of_call
+from relay.responses.tools import JSON, key_of_call
 
 __all__ = ["PARAMETERS", "PROVIDER", "STOP_REASONS", "GeminiProvider", "GeminiTranslator"]
 
 STOPS_LIMIT: Final = 5
 
 
-class _Build:
-    """One request being built: ``body`` is what is sent, ``config`` its ``generationConfig``."""
-
-    __slots__ = (
-        "body",
-        "config",
-        "functions",
-        "hosted",
-        "record",
-        "repairs",
-        "request",
-        "schema",
-        "system",
-        "warnings",
-    )
-
-    def __init__(
-        self, request: Request, record: Mapping[str, Any], warnings: Warnings, repairs: frozenset[str]
-    ) -> None:
-        self.request = request
-        self.record = record
-        self.warnings = warnings
-        self.repairs = repairs
-        self.body: JSON = {"contents": []}
-        self.config: JSON = {}
-        self.system: list[str] = []
-        self.functions: list[JSON] = []
-        self.hosted: list[JSON] = []
-        self.schema: JSON | None = None
-
-
 # --- the parameter table
 
-Apply = Callable[[_Build, Any], None]
+Apply = Callable[[Build, Any], None]
 
 
 def _same(field: str) -> Apply:
-    def apply(build: _Build, value: Any) -> None:
+    def apply(build: Build, value: Any) -> None:
         build.config[field] = value
 
     return apply
 
 
 def _sampling(name: str, field: str) -> Apply:
-    def apply(build: _Build, value: float) -> None:
+    def apply(build: Build, value: float) -> None:
         if build.record["sampling"] == "full":
             build.config[field] = value
         elif value != 1:
@@ -97,7 +66,7 @@ def _sampling(name: str, field: str) -> Apply:
 
 
 def _penalty(name: str, field: str) -> Apply:
-    def apply(build: _Build, value: float) -> None:
+    def apply(build: Build, value: float) -> None:
         if build.record["penalties"]:
             build.config[field] = value
         elif value:
@@ -106,27 +75,27 @@ def _penalty(name: str, field: str) -> Apply:
     return apply
 
 
-def _seed(build: _Build, value: int) -> None:
+def _seed(build: Build, value: int) -> None:
     build.config["seed"] = value % 2**31  # an int32 upstream; the same seed stays the same
 
 
-def _stop(build: _Build, value: list[str]) -> None:
+def _stop(build: Build, value: list[str]) -> None:
     if len(value) > STOPS_LIMIT:
         build.warnings.add("stop", f"only the first {STOPS_LIMIT} stop sequences were sent")
     build.config["stopSequences"] = value[:STOPS_LIMIT]
 
 
-def _top_logprobs(build: _Build, value: int) -> None:
+def _top_logprobs(build: Build, value: int) -> None:
     if value and _ask_logprobs(build, "top_logprobs"):
         build.config["logprobs"] = value
 
 
-def _include(build: _Build, values: list[str]) -> None:
+def _include(build: Build, values: list[str]) -> None:
     if "message.output_text.logprobs" in values:
         _ask_logprobs(build, "include")
 
 
-def _ask_logprobs(build: _Build, param: str) -> bool:
+def _ask_logprobs(build: Build, param: str) -> bool:
     if LOGPROBS in build.repairs:
         build.warnings.add(param, "log probabilities are not supported by this model")
         return False
@@ -134,17 +103,17 @@ def _ask_logprobs(build: _Build, param: str) -> bool:
     return True
 
 
-def _parallel(build: _Build, value: bool) -> None:
+def _parallel(build: Build, value: bool) -> None:
     if not value and build.request.tools.tools:
         build.warnings.add("parallel_tool_calls", "not supported by this upstream")
 
 
-def _max_tool_calls(build: _Build, value: int) -> None:
+def _max_tool_calls(build: Build, value: int) -> None:
     if build.hosted:
         build.warnings.add("max_tool_calls", "not supported by this upstream")
 
 
-def _reasoning(build: _Build, value: JSON) -> None:
+def _reasoning(build: Build, value: JSON) -> None:
     if value.get("mode") not in (None, "standard", "default"):
         build.warnings.add("reasoning.mode", "not supported by this upstream")
     thinking: JSON = {}
@@ -162,7 +131,7 @@ def _reasoning(build: _Build, value: JSON) -> None:
         build.config["thinkingConfig"] = thinking
 
 
-def _text(build: _Build, value: JSON) -> None:
+def _text(build: Build, value: JSON) -> None:
     if value.get("verbosity") not in (None, "medium"):
         build.warnings.add("text.verbosity", "not supported by this upstream")
     form = build.request.format
@@ -174,7 +143,7 @@ def _text(build: _Build, value: JSON) -> None:
         return
     build.config["responseMimeType"] = "application/json"
     if form["type"] == "json_schema":
-        schema = _reduced(build, form["schema"], "text.format")
+        schema = reduced_schema(build, form["schema"], "text.format")
         if schema != form["schema"]:
             build.schema = form["schema"]
             if form.get("strict"):
@@ -189,16 +158,7 @@ def _format_in_words(form: JSON) -> str:
     return f"Answer with one JSON object that matches this JSON schema, and nothing else:\n{schema}"
 
 
-def _reduced(build: _Build, schema: JSON, param: str) -> JSON:
-    """The schema as the upstream takes it."""
-    result = reduced(schema, GEMINI)
-    if result.schema is None:
-        build.warnings.add(param, f"the schema was left out: {result.notes[0]}")
-        return {}
-    return result.schema
-
-
-def _cache_options(build: _Build, value: JSON) -> None:
+def _cache_options(build: Build, value: JSON) -> None:
     if value.get("prewarm"):
         message = "'prompt_cache_options.prewarm' is not supported here."
         raise RelayError("unsupported_parameter", message, param="prompt_cache_options.prewarm")
@@ -215,7 +175,7 @@ TIERS: Final[Mapping[str, str | None]] = {
 """``service_tier`` -> Gemini's; empty: nothing is sent; None: a warning."""
 
 
-def _service_tier(build: _Build, value: str) -> None:
+def _service_tier(build: Build, value: str) -> None:
     if value == "ultrafast":
         message = "service_tier 'ultrafast' is not supported by this upstream."
         raise RelayError("unsupported_value", message, param="service_tier")
@@ -226,7 +186,7 @@ def _service_tier(build: _Build, value: str) -> None:
         build.body["serviceTier"] = sent
 
 
-def _image(build: _Build, value: JSON) -> None:
+def _image(build: Build, value: JSON) -> None:
     if value.get("context_compression") == "enabled":
         build.warnings.add("image.context_compression", "not supported by this upstream")
 
@@ -291,117 +251,6 @@ _IN_CONFIG: Final = {"top_k": "topK", "topK": "topK"}
 """Names that belong into ``generationConfig`` where they are forwarded."""
 
 
-# --- tools
-
-
-def _search(build: _Build, path: str, tool: JSON) -> list[JSON]:
-    if tool.get("external_web_access") is False:
-        message = f"{path}.external_web_access cannot be false here."
-        raise RelayError("unsupported_value", message, param=f"{path}.external_web_access")
-    if (tool.get("filters") or {}).get("allowed_domains"):
-        message = f"{path}.filters.allowed_domains is not supported by this upstream."
-        raise RelayError("unsupported_parameter", message, param=f"{path}.filters.allowed_domains")
-    if tool.get("user_location"):
-        build.warnings.add(f"{path}.user_location", "not supported by this upstream")
-    offered: list[JSON] = [{"googleSearch": {}}]
-    if build.record["url_context"]:
-        offered.append({"urlContext": {}})
-    return offered
-
-
-def _code(build: _Build, path: str, tool: JSON) -> list[JSON]:
-    container = tool.get("container")
-    settings = container if isinstance(container, dict) else {}
-    if isinstance(container, str) or settings.get("file_ids"):
-        message = f"{path}.container: this upstream has no containers and takes no files for them."
-        raise RelayError("unsupported_parameter", message, param=f"{path}.container")
-    return [{"codeExecution": {}}]
-
-
-def _images(build: _Build, path: str, tool: JSON) -> list[JSON]:
-    build.config["responseModalities"] = ["TEXT", "IMAGE"]
-    return []
-
-
-HOSTED: Final[tuple[tuple[str, Callable[[_Build, str, JSON], list[JSON]]], ...]] = (
-    ("web_search", _search),
-    ("code_interpreter", _code),
-    ("image_generation", _images),
-)
-"""Responses tool (by the beginning of its type) -> what is offered in its place."""
-
-
-def _hosted(build: _Build) -> None:
-    """Tools that the upstream runs. Raises: RelayError for what it cannot run (decision 12)."""
-    request, record = build.request, build.record
-    combined = record["builtin_plus_functions"] or not request.tools.tools
-
-    def kept(tool: JSON) -> bool:
-        if tool["type"].startswith("image_generation"):
-            return bool(record["image_output"])
-        return combined and tool["type"].startswith(("web_search", "code_interpreter"))
-
-    drop_hosted_tools(request, build.warnings, kept)
-    for path, tool in request.tools.hosted:
-        if kept(tool):
-            offer = next(offer for kind, offer in HOSTED if tool["type"].startswith(kind))
-            for one in offer(build, path, tool):
-                if one not in build.hosted:
-                    build.hosted.append(one)
-    if request.tools.choice.mode == "hosted":
-        build.warnings.add("tool_choice", "a hosted tool cannot be forced here: the model chooses")
-
-
-def _functions(build: _Build, names: Mapping[str, str]) -> dict[str, Tool]:
-    """Declare the client's tools; the tools by wire name."""
-    request = build.request
-    choice = request.tools.choice
-    for tool in request.tools.tools:
-        if choice.mode == "allowed" and choice.allowed_mode == "auto" and tool.key not in choice.keys:
-            continue
-        if tool.item_type == "custom_tool_call" and tool.format is not None:
-            build.warnings.add("tools", f"the format of the custom tool '{tool.name}' is described, not enforced")
-        said: JSON = {"name": names[tool.key]}
-        description = tool.function_description
-        if description:
-            said["description"] = description
-        schema = tool.schema
-        if tool.item_type != "function_call" or tool.parameters:
-            said["parametersJsonSchema"] = _reduced(build, schema, "tools")
-        build.functions.append(said)
-    return {names[tool.key]: tool for tool in request.tools.tools}
-
-
-MODES: Final[Mapping[str, str]] = {"auto": "AUTO", "none": "NONE", "required": "ANY", "named": "ANY", "hosted": "AUTO"}
-"""``tool_choice`` -> mode of ``functionCallingConfig``; allowed tools go by their own mode."""
-
-
-def _tool_config(build: _Build, names: Mapping[str, str]) -> None:
-    request, record = build.request, build.record
-    choice = request.tools.choice
-    if build.functions:
-        mode = MODES["required" if choice.allowed_mode == "required" else "auto"]
-        if choice.mode != "allowed":
-            mode = MODES[choice.mode]
-        config: JSON = {}
-        strict = any(tool.strict for tool in request.tools.tools)
-        if mode == "AUTO" and record["validated_mode"] and (strict or build.hosted):
-            mode = "VALIDATED"
-        if mode != "AUTO" or "tool_choice" in request.params:
-            config["mode"] = mode
-        if choice.mode == "named":
-            config["allowedFunctionNames"] = [names[str(choice.key)]]
-        elif choice.mode == "allowed" and mode == "ANY":
-            config["allowedFunctionNames"] = [names[key] for key in choice.keys]
-        if config:
-            build.body["toolConfig"] = {"functionCallingConfig": config}
-        if build.hosted and record["server_side_invocations"]:
-            build.body.setdefault("toolConfig", {})["includeServerSideToolInvocations"] = True
-    tools = [*build.hosted, *([{"functionDeclarations": build.functions}] if build.functions else [])]
-    if tools:
-        build.body["tools"] = tools
-
-
 # --- build
 
 
@@ -434,7 +283,7 @@ def path_of(target: Target, verb: str) -> str:
     return f"{before}/{kind}/{quote(model, safe='')}:{verb}"
 
 
-def _extras(build: _Build, target: Target) -> None:
+def _extras(build: Build, target: Target) -> None:
     """What the operator lets through and adds (decision 13)."""
     for name in dict.fromkeys(target.forward):
         value = build.request.body.get(name)
@@ -460,16 +309,16 @@ def _encoded(body: JSON) -> bytes:
 def _build(request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]) -> UpstreamRequest:
     warnings = Warnings(strict=request.strict)
     record = _record(target)
-    build = _Build(request, record, warnings, repairs)
+    build = Build(request, record, warnings, repairs)
     contents = Contents(record, media, warnings, repairs)
     groups = contents.read(request.items, target.model)
     keys = [tool.key for tool in request.tools.tools]
     keys += [key_of_call(call) for group in groups if isinstance(group, Assist) for call in group.calls]
     names = wire_names(keys, record["tool_name"], record["tool_name_limit"])
-    _hosted(build)
-    tools = _functions(build, names)
+    offer_hosted(build)
+    tools = offer_functions(build, names)
     apply_parameters(PARAMETERS, request, build, warnings, target.upstream)
-    _tool_config(build, names)
+    put_tools(build, names)
     reasoning = request.params.get("reasoning") or {}
     contents.render(groups, names, forget_before=reasoning.get("context") == "current_turn")
     instructions = request.params.get("instructions")

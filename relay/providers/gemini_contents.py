@@ -23,12 +23,12 @@ from relay.providers.base import Media, Warnings, data_url
 from relay.providers.capabilities import capabilities
 from relay.providers.capabilities.gemini import ROWS
 from relay.providers.gemini_failures import INVALID_SIGNATURE, MISSING_SIGNATURE
+from relay.providers.gemini_seals import FAMILY
 from relay.providers.turns import Assist, Results, Say, text_of, turns
 from relay.responses.envelope import Envelope, unseal
 from relay.responses.json import loads
 from relay.responses.tools import CALL_TYPES, JSON, arguments_of_call, call_id_of, key_of_call, output_of
 
-FAMILY: Final = "gemini"
 SENTINEL: Final = "skip_thought_signature_validator"
 MARKER: Final = "Operator note (not from the user): "
 BEGIN: Final = "(The conversation begins with the assistant.)"
@@ -187,6 +187,8 @@ class Contents:
             part: JSON = {"inlineData": {"mimeType": _sniffed(parts[0]["result"]), "data": parts[0]["result"]}}
             signature = images.get(item["id"])
             return [part if signature is None else {**part, "thoughtSignature": signature}]
+        if any(part["type"] not in ("output_text", "refusal") for part in parts):
+            return self._parts(parts)
         return _signed(text_of(parts), marks)
 
     # --- what is called, and what comes back
@@ -230,11 +232,7 @@ class Contents:
     def _parts(self, parts: list[JSON]) -> list[JSON]:
         rendered: list[JSON] = []
         for part in parts:
-            render = _PARTS.get(part["type"])
-            if render is None:
-                message = f"A part of type '{part['type']}' cannot be said here."
-                raise RelayError("unsupported_value", message, param="input")
-            found = render(self, part)
+            found = _PARTS[part["type"]](self, part)
             if found is not None:
                 rendered.append(found)
         return rendered

@@ -11,6 +11,9 @@ from typing import Any, Final, NamedTuple
 
 from relay.responses.tools import JSON
 
+MISSES_LIMIT: Final = 64
+"""How many segments of an answer are looked for in vain; each costs a walk over the text."""
+
 _CONTINUATION_BYTES: Final = bytes(range(0x80, 0xC0))
 _SOURCES: Final = ("web", "maps", "retrievedContext")
 
@@ -79,7 +82,7 @@ class Grounding:
 
     def _supported(self, data: bytes) -> list[_Span]:
         spans: list[_Span] = []
-        searched = 0
+        searched = misses = 0
         for support in self._supports:
             segment = support.get("segment") if isinstance(support, dict) else None
             if not isinstance(segment, dict):
@@ -88,8 +91,9 @@ class Grounding:
             said = str(segment.get("text") or "").encode("utf-8", "surrogatepass")
             if said and data[start:end] != said:
                 # offsets of another part than this one: the words themselves say where they are
-                found = data.find(said, searched)
+                found = data.find(said, searched) if misses < MISSES_LIMIT else -1
                 if found < 0:
+                    misses += 1
                     continue
                 start, end = found, found + len(said)
             searched = max(searched, start)

@@ -5,7 +5,7 @@ Source: translation.md §3.5, §4.3; decisions 2, 3, 18, 19, 22, 24; design.md �
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,14 +15,13 @@ from relay.errors import RelayError
 from relay.providers.base import Continue, Done, UpstreamRequest
 from relay.providers.failures import clean
 from relay.providers.gemini_calls import PartialCall
-from relay.providers.gemini_contents import FAMILY
 from relay.providers.gemini_failures import MALFORMED, MISSING_SIGNATURE, error_of
 from relay.providers.gemini_grounding import Grounding
+from relay.providers.gemini_hosted import PARTS, HostedParts
+from relay.providers.gemini_seals import Seals, source
 from relay.providers.schema import mismatch
 from relay.responses.emitter import Usage, Voice, usage_of
-from relay.responses.envelope import seal
-from relay.responses.json import loads, mended
-from relay.responses.output import Hosted
+from relay.responses.json import loads
 from relay.responses.tools import JSON
 from relay.wire.sse import Decoder
 
@@ -89,30 +88,23 @@ class Context:
 
 
 class GeminiTranslator:
-    """One generateContent answer, spoken to one voice.
-
-    ``_pending`` are the blocks of the next envelope. It is written when the kind of output changes: into the reasoning
-    item that is open then, else into one of its own that follows what was signed, or precedes the call that was.
-    """
+    """One generateContent answer, spoken to one voice."""
 
     __slots__ = (
         "_begun",
         "_block",
         "_called",
-        "_codes",
         "_context",
         "_decoder",
         "_finish",
         "_finish_message",
         "_grounding",
-        "_kind",
+        "_hosted",
         "_length",
         "_partial",
-        "_pending",
         "_request",
         "_said",
-        "_searches",
-        "_shown",
+        "_seals",
         "_token",
         "_voice",
         "ended",
@@ -126,17 +118,14 @@ class GeminiTranslator:
         self._context: Context = request.context or Context()
         self._decoder = Decoder()
         self._grounding = Grounding()
-        self._pending: list[JSON] = list(self._context.pending)
-        self._kind = "text" if self._pending else ""
+        self._seals = Seals(voice, self._context.model, self._context.pending)
+        self._hosted = HostedParts(voice, self._seals, self._grounding, self._context.include)
         self._length: int | None = None
         self._partial: PartialCall | None = None
-        self._codes: dict[str, Hosted] = {}
-        self._searches: dict[str, tuple[Hosted, JSON]] = {}
         self._finish: str | None = None
         self._finish_message = ""
         self._token: str | None = None
         self._block: JSON | None = None
-        self._shown: set[str] = set()
         self._begun = False
         self._said = self._context.said
         self._called = False
@@ -180,7 +169,7 @@ class GeminiTranslator:
                 self._on_stray(self._decoder.stray)
         self._end_partial()
         done = self._ending()
-        self._end_hosted()
+        self._hosted.close()
         if done is None:
             return Continue(self._next_request())
         text = self._voice.text_so_far()
@@ -188,11 +177,11 @@ class GeminiTranslator:
             self._voice.annotation(annotation)
         if done.status == "completed" and self._context.schema is not None and not self._called:
             self._check_schema(text, self._context.schema)
-        self._flush()
+        self._seals.flush()
         if self._block is not None and self._finish is None:
             self._refuse(self._block)
         if self._context.searches:
-            self._show_searches()
+            self._hosted.show_searches()
         self._voice.message_end()
         return done
 
@@ -222,7 +211,8 @@ class GeminiTranslator:
         feedback = chunk.get("promptFeedback")
         if feedback.__class__ is dict and feedback.get("blockReason"):
             self._block = feedback
-            self._begin()
+            if not self._begun:
+                self._begin()
         for candidate in _list(chunk, "candidates"):
             if candidate.__class__ is dict and not candidate.get("index"):
                 self._on_candidate(candidate)
@@ -246,7 +236,7 @@ class GeminiTranslator:
             if part.__class__ is not dict:
                 continue
             text = part.get("text")
-            if text and len(part) == 1 and self._kind == "text" and text.__class__ is str and not logprobs:
+            if text and len(part) == 1 and self._seals.kind == "text" and text.__class__ is str and not logprobs:
                 # hot: a piece of text, and nothing else
                 self._voice.text(text)
                 if self._length is not None:
@@ -261,15 +251,19 @@ class GeminiTranslator:
                 self._token = str(candidate["continuationToken"])
 
     def _begin(self) -> None:
-        if not self._begun:
-            self._begun = True
-            self._voice.begin()
+        self._begun = True
+        self._voice.begin()
 
     def _on_part(self, part: JSON) -> None:
-        for name in part:
-            handler = _PARTS.get(name)
+        for name, value in part.items():
+            if name == "functionCall":
+                self._on_function_call(value, part.get("thoughtSignature"))
+                return
+            handler = PARTS.get(name)
             if handler is not None:
-                handler(self, part)
+                if isinstance(value, dict) and not part.get("thought"):  # a draft that the model thought about
+                    self._said = True
+                    handler(self._hosted, part, value)
                 return
         if isinstance(part.get("thoughtSignature"), str):
             self._on_text_part(part, "", None)
@@ -285,7 +279,7 @@ class GeminiTranslator:
                 self._said = True
                 self._voice.summary(text)
             if signature:
-                self._pending.append({"k": "thought", "text": text, "sig": str(signature)})
+                self._seals.add("thought", text=text, sig=str(signature))
             return logprobs
         if not text and not signature:
             return logprobs
@@ -303,157 +297,46 @@ class GeminiTranslator:
             if self._length is not None:
                 self._length += len(text)
         if signature:
-            self._pending.append({"k": "text", "sig": str(signature), "from": start, "to": self._length})
+            self._seals.add("text", sig=str(signature), **{"from": start, "to": self._length})
         return logprobs
 
     def _turn_to(self, kind: str) -> None:
-        """Output of another kind follows: what is pending belongs to what ends here."""
-        if self._kind != kind:
-            self._flush()
-            self._kind = kind
+        if self._seals.kind != kind:
+            self._seals.turn_to(kind)
             self._length = None
-
-    def _flush(self) -> None:
-        if self._pending:
-            blocks = [_source(block) for block in self._pending]
-            self._pending = []
-            self._voice.envelope(seal(FAMILY, self._context.model, blocks))
-            self._voice.reasoning_end()
 
     # --- calls
 
-    def _on_function_call(self, part: JSON) -> None:
-        call, signature = part["functionCall"], part.get("thoughtSignature")
+    def _on_function_call(self, call: Any, signature: Any) -> None:
         if not isinstance(call, dict):
             return
-        name, open_call = call.get("name"), self._partial
+        name = call.get("name")
         if name and isinstance(name, str):
             self._end_partial()
-            self._partial = PartialCall(
-                name, call.get("id"), signature if isinstance(signature, str) else None, call.get("args")
-            )
-        elif open_call is None:
+            signed = signature if isinstance(signature, str) else None
+            self._partial = PartialCall(name, call.get("id"), signed, call.get("args"))
+        elif self._partial is None:
             if call:
                 raise RelayError("upstream_bad_response", "The upstream sent a tool call without a name.")
             return
-        if self._partial is not None:
-            self._partial.add(call.get("partialArgs"))
-            if not call.get("willContinue"):
-                self._end_partial()
+        self._partial.add(call.get("partialArgs"))
+        if not call.get("willContinue"):
+            self._end_partial()
 
     def _end_partial(self) -> None:
         call, self._partial = self._partial, None
         if call is None:
             return
         self._said = self._called = True
-        voice = self._voice
-        known = voice.emitter.call_ids
-        usable = isinstance(call.id, str) and 0 < len(call.id) <= 64 and call.id not in known
+        voice, seals = self._voice, self._seals
+        usable = isinstance(call.id, str) and 0 < len(call.id) <= 64 and call.id not in voice.emitter.call_ids
         identifier = call.id if usable else voice.emitter.new_id("call")
         if call.signature is not None:
-            self._pending.append({"k": "fc", "for": identifier, "sig": call.signature})
-        self._flush()
-        self._kind = "call"
+            seals.add("fc", **{"for": identifier, "sig": call.signature})
+        seals.turn_to("call")
         item = voice.call(identifier, call.name)
-        voice.arguments(item, _source(call.arguments()))
+        voice.arguments(item, source(call.arguments()))
         voice.call_end(item)
-
-    # --- what the upstream runs itself
-
-    def _on_code(self, part: JSON) -> None:
-        code = part["executableCode"]
-        if not isinstance(code, dict):
-            return
-        self._before_hosted()
-        voice = self._voice
-        fields = {
-            "status": "in_progress",
-            "container_id": voice.emitter.new_id("cntr"),
-            "code": "",
-            "outputs": None,
-        }
-        item = voice.hosted("code_interpreter_call", fields)
-        if code.get("code"):
-            voice.hosted_delta(item, "code", str(code["code"]))
-        voice.hosted_delta_end(item)
-        voice.hosted_step(item, "interpreting")
-        self._codes[str(code.get("id"))] = item
-        self._pending.append({"k": "part", "part": part, "item": item.id})
-
-    def _on_code_result(self, part: JSON) -> None:
-        result = part["codeExecutionResult"]
-        if not isinstance(result, dict):
-            return
-        self._kind = "part"
-        item = self._codes.pop(str(result.get("id")), None)
-        if item is not None:
-            self._end_code(item, str(result.get("output") or ""))
-        self._pending.append({"k": "part", "part": part})
-
-    def _end_code(self, item: Hosted, logs: str | None) -> None:
-        shown = logs is not None and "code_interpreter_call.outputs" in self._context.include
-        outputs = [{"type": "logs", "logs": logs}] if shown else None
-        self._voice.hosted_end(item, {"status": "completed", "outputs": outputs})
-
-    def _on_tool_call(self, part: JSON) -> None:
-        call = part["toolCall"]
-        if not isinstance(call, dict):
-            return
-        self._before_hosted()
-        block: JSON = {"k": "part", "part": part}
-        arguments = call.get("args")
-        action = _ACTIONS.get(str(call.get("toolType")))
-        if action is not None:
-            shown = action(arguments if isinstance(arguments, dict) else {})
-            item = self._open_search(shown)
-            self._searches[str(call.get("id"))] = (item, shown)
-            block["item"] = item.id
-        self._pending.append(block)
-
-    def _on_tool_response(self, part: JSON) -> None:
-        response = part["toolResponse"]
-        if not isinstance(response, dict):
-            return
-        self._kind = "part"
-        found = self._searches.get(str(response.get("id")))
-        # its sources come with the grounding, at the end
-        if found is not None and not self._wants_sources:
-            self._end_search(*self._searches.pop(str(response.get("id"))))
-        self._pending.append({"k": "part", "part": part})
-
-    def _before_hosted(self) -> None:
-        self._said = True
-        self._flush()
-        self._kind = "part"
-
-    @property
-    def _wants_sources(self) -> bool:
-        return "web_search_call.action.sources" in self._context.include
-
-    def _open_search(self, action: JSON) -> Hosted:
-        self._shown.add(action["type"])
-        item = self._voice.hosted("web_search_call", {"status": "in_progress", "action": action})
-        self._voice.hosted_step(item, "searching")
-        return item
-
-    def _end_search(self, item: Hosted, action: JSON) -> None:
-        if self._wants_sources and action["type"] == "search":
-            action = {**action, "sources": self._grounding.sources()}
-        self._voice.hosted_end(item, {"status": "completed", "action": action})
-
-    def _on_inline_data(self, part: JSON) -> None:
-        data = part["inlineData"]
-        if not isinstance(data, dict) or part.get("thought"):
-            return  # a draft that the model thought about
-        kind = str(data.get("mimeType") or "")
-        if not kind.startswith("image/"):
-            self._voice.emitter.warn("output", f"content of the type {kind[:64]} that the upstream sent was left out")
-            return
-        self._before_hosted()
-        item = self._voice.hosted("image_generation_call", {"status": "in_progress", "result": None})
-        self._voice.hosted_end(item, {"status": "completed", "result": str(data.get("data") or "")})
-        if isinstance(part.get("thoughtSignature"), str):
-            self._pending.append({"k": "image", "item": item.id, "sig": part["thoughtSignature"]})
 
     # --- endings
 
@@ -486,25 +369,8 @@ class GeminiTranslator:
     def _next_request(self) -> UpstreamRequest:
         first = self._context.first or self._request.body
         token = orjson.dumps(self._token)
-        context = replace(self._context, said=self._said, first=first, pending=tuple(self._pending))
+        context = replace(self._context, said=self._said, first=first, pending=tuple(self._seals.pending))
         return replace(self._request, body=first[:-1] + b',"continuationToken":' + token + b"}", context=context)
-
-    def _end_hosted(self) -> None:
-        for item in self._codes.values():
-            self._end_code(item, None)
-        for search in self._searches.values():
-            self._end_search(*search)
-        self._codes, self._searches = {}, {}
-
-    def _show_searches(self) -> None:
-        """Searches and pages of which only the metadata tells."""
-        if "search" not in self._shown and self._grounding.queries:
-            action = _searched({"queries": self._grounding.queries})
-            self._end_search(self._open_search(action), action)
-        if "open_page" not in self._shown:
-            for url in self._grounding.pages:
-                action = _opened({"urls": [url]})
-                self._end_search(self._open_search(action), action)
 
     def _refuse(self, block: JSON) -> None:
         words = block.get("blockReasonMessage") or f"The prompt was blocked: {block['blockReason']}."
@@ -536,40 +402,9 @@ class GeminiTranslator:
             self._voice.emitter.tier(tier)
 
 
-_PARTS: Final[Mapping[str, Callable[[GeminiTranslator, JSON], None]]] = {
-    "functionCall": GeminiTranslator._on_function_call,
-    "executableCode": GeminiTranslator._on_code,
-    "codeExecutionResult": GeminiTranslator._on_code_result,
-    "toolCall": GeminiTranslator._on_tool_call,
-    "toolResponse": GeminiTranslator._on_tool_response,
-    "inlineData": GeminiTranslator._on_inline_data,
-}
-
-
-def _searched(arguments: JSON) -> JSON:
-    queries = [query for query in _list(arguments, "queries") if isinstance(query, str) and query]
-    return {"type": "search", "query": queries[0] if queries else "", "queries": queries}
-
-
-def _opened(arguments: JSON) -> JSON:
-    urls = [url for url in _list(arguments, "urls") if isinstance(url, str)]
-    return {"type": "open_page", "url": urls[0] if urls else None}
-
-
-_ACTIONS: Final[Mapping[str, Callable[[JSON], JSON]]] = {"GOOGLE_SEARCH_WEB": _searched, "URL_CONTEXT": _opened}
-"""Tools of the upstream that are shown as ``web_search_call``; others are only kept for the next turn."""
-
-
 def _list(value: Any, name: str) -> list[Any]:
     found = value.get(name) if value.__class__ is dict else None
     return found if found.__class__ is list else []
-
-
-def _source(value: JSON) -> str:
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        return orjson.dumps(mended(value)).decode()
 
 
 def _logprob(one: JSON) -> JSON:

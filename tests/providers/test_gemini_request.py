@@ -517,6 +517,17 @@ def test_who_speaks() -> None:
     ]
 
 
+def test_an_assistant_that_showed_something() -> None:
+    content = [
+        {"type": "output_text", "text": "See:"},
+        {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"},
+    ]
+    assert model_parts({"type": "message", "role": "assistant", "content": content}) == [
+        {"text": "See:"},
+        {"inlineData": {"mimeType": "image/png", "data": PNG}},
+    ]
+
+
 def test_nothing_to_say_is_refused() -> None:
     assert refused({"input": [{"role": "system", "content": "Be kind."}]}).param == "input"
     assert refused({"input": [user("")]}).param == "input"
