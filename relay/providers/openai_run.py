@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 _DELTA: Final = b'"delta":"'
 _NUMBER: Final = b'"sequence_number":'
 _PADDING: Final = b'"obfuscation":"'
-_REST_OF_STRING: Final = re.compile(rb'(?:[^"\\]|\\.)*')
+_REST_OF_STRING: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*')
 
 
 def is_plain(piece: bytes) -> bool:
@@ -101,7 +101,7 @@ class Run:
 
         ``theirs`` is the first number in ``block``, ``ours`` the one that it becomes.
         """
-        # hot: bench/test_native.py
+        # hot: bench/test_translators.py
         if not block.startswith(self._open):
             return NO_PASSAGE
         number_first = self._number_first

@@ -542,6 +542,12 @@ def test_odd_endings() -> None:
     Heard().hear([event("completed", 0, **response("completed", 3))]).check()  # type: ignore[arg-type]
 
 
+def test_an_ending_that_is_not_known_is_never_a_success() -> None:
+    heard = Heard().hear(renamed([*text_frames("a"), ("done", response("cancelled"))])).check()
+    assert heard.error is not None
+    assert heard.final["status"] == "failed"
+
+
 def test_the_terminal_event_ends_the_turn() -> None:
     heard = Heard().hear([b"".join(HELLO) + b"".join(HELLO) + b"data: nonsense\n\n"])
     assert heard.names.count("completed") == 1
