@@ -28,6 +28,7 @@ from relay.providers.anthropic_tools import (
     from_history,
     hosted_kind,
     hosted_tools,
+    is_run,
 )
 from relay.providers.base import (
     Count,
@@ -247,7 +248,7 @@ def _assemble(
 ) -> tuple[Build, Messages, dict[str, Tool]]:
     warnings = Warnings(strict=request.strict)
     build = Build(request, target, _record(target), warnings, repairs)
-    drop_hosted_tools(request, warnings, lambda tool: hosted_kind(tool["type"]) is not None)
+    drop_hosted_tools(request, warnings, is_run)
     apply_parameters(PARAMETERS, request, build, warnings, target.upstream)
     messages, names = _messages(build, media)
     tools = _tools(build, names, messages)

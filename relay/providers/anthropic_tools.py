@@ -33,6 +33,11 @@ class Hosted:
         self.container: str | None = None
 
 
+def is_run(tool: JSON) -> bool:
+    """Whether the upstream runs this hosted tool; it searches the live web only (Codex offers a cached search)."""
+    return hosted_kind(tool["type"]) is not None and tool.get("external_web_access") is not False
+
+
 def hosted_kind(kind: str) -> str | None:
     """The row of ``HOSTED`` for a tool's type; None where the upstream cannot run it."""
     return next((name for name in HOSTED if kind == name or (name == "web_search" and kind.startswith(name))), None)
@@ -43,7 +48,7 @@ def hosted_tools(declared: tuple[tuple[str, JSON], ...], warnings: Warnings, max
     result = Hosted()
     for path, tool in declared:
         kind = hosted_kind(tool["type"])
-        if kind is not None:
+        if kind is not None and is_run(tool):
             HOSTED[kind](path, tool, result, warnings)
     if max_uses is not None and result.tools:
         limited = [tool for tool in result.tools if "name" in tool]
@@ -59,8 +64,6 @@ def _refuse(path: str, name: str, why: str = "is not supported by this upstream"
 
 
 def _web_search(path: str, tool: JSON, result: Hosted, warnings: Warnings) -> None:
-    if tool.get("external_web_access") is False:
-        raise _refuse(path, "external_web_access")
     said: JSON = {"type": "web_search_20250305", "name": "web_search"}
     filters = tool.get("filters")
     if isinstance(filters, dict):

@@ -56,9 +56,6 @@ def reduced_schema(build: Build, schema: JSON, param: str) -> JSON:
 
 
 def _search(build: Build, path: str, tool: JSON) -> list[JSON]:
-    if tool.get("external_web_access") is False:
-        message = f"{path}.external_web_access cannot be false here."
-        raise RelayError("unsupported_value", message, param=f"{path}.external_web_access")
     if (tool.get("filters") or {}).get("allowed_domains"):
         message = f"{path}.filters.allowed_domains is not supported by this upstream."
         raise RelayError("unsupported_parameter", message, param=f"{path}.filters.allowed_domains")
@@ -100,7 +97,8 @@ def offer_hosted(build: Build) -> None:
     def kept(tool: JSON) -> bool:
         if tool["type"].startswith("image_generation"):
             return bool(record["image_output"])
-        return combined and tool["type"].startswith(("web_search", "code_interpreter"))
+        live = tool.get("external_web_access") is not False  # Codex offers a cached search, which is not to be had here
+        return combined and live and tool["type"].startswith(("web_search", "code_interpreter"))
 
     drop_hosted_tools(request, build.warnings, kept)
     for path, tool in request.tools.hosted:

@@ -190,7 +190,6 @@ def test_what_is_warned_about(body: Json, params: list[str]) -> None:
         ({"prompt_cache_options": {"prewarm": True}}, "prompt_cache_options.prewarm"),
         ({"tools": [{"type": "file_search"}]}, "tools[0].type"),
         ({"tools": [{"type": "computer_use_preview"}]}, "tools[0].type"),
-        ({"tools": [{**SEARCH, "external_web_access": False}]}, "tools[0].external_web_access"),
         ({"tools": [{"type": "mcp"}]}, "tools[0].require_approval"),
         ({"tools": [{"type": "mcp", "require_approval": "never"}]}, "tools[0]"),
         (
@@ -437,6 +436,16 @@ def test_case_32_names_are_mapped_without_collisions() -> None:
     assert set(hosted.tools) == {"web_search_2"}
     assert set(build({"tools": [{**FUNCTION, "name": "web_search"}]}).tools) == {"web_search"}
     assert set(build({"tools": [{**FUNCTION, "name": "json_response"}]}).tools) == {"json_response_2"}
+
+
+def test_a_cached_search_is_left_out() -> None:
+    """Codex always offers one (decision 12): dropped with a warning, and refused only where it must be used."""
+    cached = {**SEARCH, "external_web_access": False}
+    assert "tools" not in sent({"tools": [cached]})
+    assert warned({"tools": [cached]}) == ["tools[0]"]
+    with pytest.raises(RelayError) as refused:
+        build({"tools": [cached], "tool_choice": {"type": "web_search"}})
+    assert refused.value.param == "tool_choice"
 
 
 def test_hosted_tools() -> None:

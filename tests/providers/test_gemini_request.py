@@ -373,7 +373,6 @@ def test_hosted_tools_beside_functions() -> None:
 @pytest.mark.parametrize(
     ("tool", "param"),
     [
-        ({**SEARCH, "external_web_access": False}, "tools[0].external_web_access"),
         ({**SEARCH, "filters": {"allowed_domains": ["a.b"]}}, "tools[0].filters.allowed_domains"),
         ({"type": "code_interpreter", "container": "cntr_1"}, "tools[0].container"),
         ({"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["f"]}}, "tools[0].container"),
@@ -384,6 +383,16 @@ def test_hosted_tools_beside_functions() -> None:
 )
 def test_hosted_tools_that_are_refused(tool: Json, param: str) -> None:
     assert refused({"input": "hi", "tools": [tool]}).param == param
+
+
+def test_a_cached_search_is_left_out() -> None:
+    """Codex always offers one (decision 12)."""
+    cached = {**SEARCH, "external_web_access": False}
+    call = build({"input": "hi", "tools": [cached]})
+    assert "tools" not in json.loads(call.body)
+    assert [param for param, _ in call.warnings] == ["tools[0]"]
+    forced = refused({"input": "hi", "tools": [cached], "tool_choice": {"type": "web_search"}})
+    assert forced.param == "tool_choice"
 
 
 def test_hosted_tools_that_are_warned_about() -> None:

@@ -1,0 +1,119 @@
+"""The real Codex CLI and the real Vercel AI SDK, where they are installed; nothing is installed from here.
+
+Codex: ``codex`` on PATH, or RELAY_CODEX=/path/to/codex (npm i @openai/codex). The AI SDK: RELAY_NODE_MODULES=/path/to/
+node_modules with ``ai`` and ``@ai-sdk/openai`` in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from relay.providers.registry import PROVIDERS
+from tests.app.support import Relay, relaying
+from tests.support import run
+
+CODEX = os.environ.get("RELAY_CODEX") or shutil.which("codex")
+NODE = shutil.which("node")
+MODULES = os.environ.get("RELAY_NODE_MODULES")
+LIMIT_S = 60.0
+
+needs_codex = pytest.mark.skipif(not CODEX, reason="no Codex CLI: set RELAY_CODEX or put codex on PATH")
+needs_ai = pytest.mark.skipif(
+    not (NODE and MODULES and (Path(MODULES) / "@ai-sdk" / "openai").is_dir()),
+    reason="no Vercel AI SDK: node and RELAY_NODE_MODULES with ai and @ai-sdk/openai in it are needed",
+)
+
+CONFIG = """
+model = "demo"
+model_provider = "relay"
+approval_policy = "never"
+sandbox_mode = "read-only"
+
+[model_providers.relay]
+name = "relay"
+base_url = "{base_url}"
+wire_api = "responses"
+env_key = "RELAY_KEY"
+supports_websockets = {websockets}
+request_max_retries = 0
+stream_max_retries = 1
+"""
+
+
+async def output_of(*command: str, folder: Path, **environment: str) -> bytes:
+    """What a program says that ends well."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            said, complained = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    assert process.returncode == 0, (said + complained).decode()
+    return said
+
+
+async def codex(relay: Relay, home: Path, work: Path, prompt: str, *, websockets: bool) -> list[dict[str, Any]]:
+    """One run of ``codex exec``; its events."""
+    config = CONFIG.format(base_url=relay.base_url, websockets=str(websockets).lower())
+    (home / "config.toml").write_text(config)
+    command = [str(CODEX), "exec", "--skip-git-repo-check", "--json", prompt]
+    said = await output_of(*command, folder=work, CODEX_HOME=str(home), RELAY_KEY="key", NO_PROXY="127.0.0.1")
+    return [orjson.loads(line) for line in said.splitlines() if line.startswith(b"{")]
+
+
+@needs_codex
+@pytest.mark.parametrize("dialect", sorted(PROVIDERS))
+@pytest.mark.parametrize("how", ["websocket", "http", "426"])
+def test_codex_runs_a_tool_and_answers(how: str, dialect: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        transports = []
+        options: dict[str, Any] = {"server": {"websocket": False}} if how == "426" else {}
+        home, folder = tmp_path / "home", tmp_path / "work"
+        home.mkdir()
+        folder.mkdir()
+        async with relaying(dialect, on_record=lambda record: transports.append(record.transport), **options) as relay:
+            events = await codex(relay, home, folder, "Say hello there.", websockets=how != "http")
+        items = [event["item"] for event in events if event["type"] == "item.completed"]
+        kinds = [item["type"] for item in items]
+        assert "agent_message" in kinds, events
+        assert "command_execution" in kinds, events
+        assert events[-1]["type"] == "turn.completed"
+        assert events[-1]["usage"]["input_tokens"] > 0
+        assert set(transports) == {"websocket" if how == "websocket" else "http"}
+        assert len(transports) >= 2
+
+    run(work(), LIMIT_S + 20)
+
+
+@needs_ai
+@pytest.mark.parametrize("dialect", sorted(PROVIDERS))
+def test_the_vercel_ai_sdk(dialect: str, tmp_path: Path) -> None:
+    async def work() -> None:
+        async with relaying(dialect) as relay:
+            script = Path(__file__).with_name("vercel.mjs")
+            said = await output_of(str(NODE), str(script), relay.base_url, str(MODULES), folder=tmp_path)
+        found = orjson.loads(said.splitlines()[-1])
+        assert found["calls"] == 1
+        assert "18 degrees and sunny" in found["deltas"]
+        assert found["finish"] == "stop"
+        assert found["usage"] > 0
+        assert (found["second"], found["replayed"]) == ("Again.", "Once more.")
+        assert isinstance(found["object"]["population"], int)
+
+    run(work(), LIMIT_S + 20)
