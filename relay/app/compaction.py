@@ -43,6 +43,12 @@ def prompt_item() -> JSON:
     return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": PROMPT}]}
 
 
+def is_ours(item: JSON) -> bool:
+    """Whether an item is a compaction that a relay made: no upstream can read it."""
+    envelope = unseal(item.get("encrypted_content")) if item["type"] == "compaction" else None
+    return envelope is not None and envelope.family == FAMILY
+
+
 def expand_compactions(items: list[JSON]) -> list[JSON]:
     """Items with our compactions as user messages, and without what the last one sums up.
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from relay.app.compaction import estimated_tokens, expand_compactions, threshold
+from relay.app.compaction import estimated_tokens, expand_compactions, is_ours, threshold
 from relay.app.guard import Caller
 from relay.app.media import fetch_media
 from relay.app.services import Services, Upstream
@@ -82,7 +82,8 @@ async def prepare(
     upstream, target = route(services, request)
     check_known(request, target.forward)
     check_transport(request, target, transport)
-    template = prompt_items(request, services.settings.prompts)
+    theirs = target.holds_state and _prompt_id(request) not in (None, *services.settings.prompts)
+    template = [] if theirs else prompt_items(request, services.settings.prompts)
     keeps = target.holds_state and request.n == 1
     resolved = await resolve(services, request, caller, memory, upstream if keeps else None)
     request = await _store_or_not(services, resolved.request, keeps)
@@ -102,12 +103,16 @@ async def prepare(
         request = _configured(request)
         items = services.reasoning.restore(caller.owner, target.upstream, target.model, request.items)
         request = request.with_items(items)
-    if not request.items and not passes and request.params.get("generate", True):
+    elif any(is_ours(item) for item in request.items):
+        request = request.with_items(expand_compactions(request.items))
+    if not request.items and not passes and not theirs and request.params.get("generate", True):
         raise RelayError("missing_parameter", "Missing required parameter: 'input'.", param="input")
     media = await fetch_media(services, upstream, request, target)
     spoken = request.with_params(previous_response_id=None) if request.resolved else request
+    if not theirs:
+        spoken = spoken.with_params(prompt=None)
     # a warm-up may be empty, which no upstream is ever told: what else it says is checked all the same
-    said = spoken if spoken.items or passes else spoken.with_items(normalise("."))
+    said = spoken if spoken.items or passes or theirs else spoken.with_items(normalise("."))
     call = upstream.provider.build(said, target, media, frozenset())
     plan = Plan(request, spoken, caller, upstream, target, media, (call,) * request.n, transport, trace, compact)
     return Prepared(plan, _without_trigger(own), window, resolved.parent, keeps)
@@ -306,6 +311,10 @@ def _current_turn(request: Request) -> list[JSON]:
 
 
 _VARIABLE: Final = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
+
+
+def _prompt_id(request: Request) -> Any:
+    return (request.params.get("prompt") or {}).get("id")
 
 
 def prompt_items(request: Request, prompts: Mapping[str, PromptSettings]) -> list[JSON]:

@@ -156,7 +156,7 @@ _ROWS: Final[dict[str, Parameter]] = {
     "conversation": Parameter("mapped", "only where the upstream keeps responses", _state("conversation")),
     "previous_response_id": Parameter("mapped", "passes where the upstream keeps responses", _previous),
     "store": Parameter("mapped", "false where the relay keeps responses", _state("store")),
-    "prompt": Parameter("emulated", "templates of the relay's configuration", _nothing),
+    "prompt": Parameter("emulated", "[prompts] of the configuration; others pass to OpenAI", _state("prompt")),
     "generate": Parameter("emulated", "warm-ups are local", _nothing),
     "stream_options": Parameter("mapped", "", _same("stream_options")),
     "n": Parameter("mapped", "1 only", _one),
