@@ -102,10 +102,12 @@ class GeminiTranslator:
         "_hosted",
         "_length",
         "_partial",
+        "_plain",
         "_request",
         "_said",
         "_seals",
         "_token",
+        "_usage",
         "_voice",
         "ended",
     )
@@ -126,6 +128,8 @@ class GeminiTranslator:
         self._finish_message = ""
         self._token: str | None = None
         self._block: JSON | None = None
+        self._usage: JSON | None = None
+        self._plain = False
         self._begun = False
         self._said = self._context.said
         self._called = False
@@ -140,24 +144,31 @@ class GeminiTranslator:
             self._feed(self._decoder.feed(data))
 
     def _feed(self, events: list[tuple[bytes | None, bytes]]) -> None:
-        for _, payload in events:
-            try:
-                chunk = orjson.loads(payload)
-            except ValueError:
-                if payload.strip() == b"[DONE]":
-                    self.ended = True
-                    return
+        try:
+            for _, payload in events:
+                # hot: bench/test_translators.py; most events are one more piece of the text that is open
                 try:
-                    chunk = loads(payload)
+                    chunk = orjson.loads(payload)
                 except ValueError:
-                    message = "The upstream sent an event that is no JSON."
-                    raise RelayError("upstream_bad_response", message) from None
-            self._on_chunk(chunk)
+                    if payload.strip() == b"[DONE]":
+                        self.ended = True
+                        return
+                    chunk = _read(payload)
+                text = _piece(chunk) if self._plain else None
+                if text is None:
+                    self._on_chunk(chunk)
+                    self._plain = self._seals.kind == "text" and self._length is None and not self._context.logprobs
+                else:
+                    self._usage = chunk.get("usageMetadata")
+                    self._voice.text(text)
+        finally:
+            self._account()
 
     def from_body(self, body: Any) -> None:
         """A whole answer, or the array that a stream without SSE is. Raises: RelayError."""
         self.ended = True
         self._on_chunk(body)
+        self._account()
         if not self._begun:
             raise RelayError("upstream_bad_response", "The upstream sent an empty response.")
 
@@ -196,7 +207,6 @@ class GeminiTranslator:
     # --- one chunk
 
     def _on_chunk(self, chunk: Any) -> None:
-        # hot: bench/test_translators.py
         if chunk.__class__ is list:
             for one in chunk:
                 self._on_chunk(one)
@@ -207,7 +217,7 @@ class GeminiTranslator:
             raise error_of(chunk["error"])
         usage = chunk.get("usageMetadata")
         if usage.__class__ is dict:
-            self._on_usage(usage)
+            self._usage = usage
         feedback = chunk.get("promptFeedback")
         if feedback.__class__ is dict and feedback.get("blockReason"):
             self._block = feedback
@@ -236,12 +246,7 @@ class GeminiTranslator:
             if part.__class__ is not dict:
                 continue
             text = part.get("text")
-            if text and len(part) == 1 and self._seals.kind == "text" and text.__class__ is str and not logprobs:
-                # hot: a piece of text, and nothing else
-                self._voice.text(text)
-                if self._length is not None:
-                    self._length += len(text)
-            elif text.__class__ is str:
+            if text.__class__ is str:
                 logprobs = self._on_text_part(part, text, logprobs)
             else:
                 self._on_part(part)
@@ -395,11 +400,44 @@ class GeminiTranslator:
             if isinstance(chosen, dict)
         ]
 
-    def _on_usage(self, usage: JSON) -> None:
-        self._voice.usage(gemini_usage(usage))
-        tier = TIERS.get(str(usage.get("serviceTier")).lower())
-        if tier is not None:
-            self._voice.emitter.tier(tier)
+    def _account(self) -> None:
+        """Say what was used; each event tells the sum so far, so that the last of a read is enough."""
+        usage, self._usage = self._usage, None
+        if usage is not None:
+            self._voice.usage(gemini_usage(usage))
+            tier = usage.get("serviceTier")
+            if tier and str(tier).lower() in TIERS:
+                self._voice.emitter.tier(TIERS[str(tier).lower()])
+
+
+def _piece(chunk: Any) -> str | None:
+    """The text of an event that says one piece of text and nothing else."""
+    try:
+        (candidate,) = chunk["candidates"]
+        (part,) = candidate["content"]["parts"]
+        text = part["text"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    plain = (
+        text.__class__ is str
+        and text != ""
+        and len(part) == 1
+        and len(candidate) == (2 if candidate.get("index") == 0 else 1)
+        and chunk.get("usageMetadata").__class__ is dict
+        and not chunk.keys() & _TELLING
+    )
+    return text if plain else None
+
+
+_TELLING: Final = frozenset({"error", "promptFeedback"})
+
+
+def _read(payload: bytes) -> Any:
+    """What orjson refused: lone surrogates (decision 24), garbage."""
+    try:
+        return loads(payload)
+    except ValueError:
+        raise RelayError("upstream_bad_response", "The upstream sent an event that is no JSON.") from None
 
 
 def _list(value: Any, name: str) -> list[Any]:
@@ -423,15 +461,22 @@ def _top(entry: Any) -> list[JSON]:
 # --- usage
 
 
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+_COUNTS: Final = (
+    "promptTokenCount",
+    "toolUsePromptTokenCount",
+    "candidatesTokenCount",
+    "thoughtsTokenCount",
+    "totalTokenCount",
+    "cachedContentTokenCount",
+)
 
 
 def gemini_usage(usage: JSON) -> Usage:
     """The identities of translation.md §3.5: thoughts are added unless the total says that they are in already."""
-    given = _count(usage.get("promptTokenCount")) + _count(usage.get("toolUsePromptTokenCount"))
-    made, thought = _count(usage.get("candidatesTokenCount")), _count(usage.get("thoughtsTokenCount"))
-    if thought and _count(usage.get("totalTokenCount")) != given + made:
+    prompt, tools, made, thought, total, cached = [
+        value if isinstance(value := usage.get(name), int) and value > 0 else 0 for name in _COUNTS
+    ]
+    given = prompt + tools
+    if thought and total != given + made:
         made += thought
-    cached = _count(usage.get("cachedContentTokenCount"))
     return usage_of(given, made, cached=cached, reasoning=thought)
