@@ -45,7 +45,13 @@ class Tally:
         self.answers = 0
         self.delays: list[int] = []
         self.firsts: list[int] = []
+        self.open: set[Connection] = set()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def close(self) -> None:
+        """Leave on every connection."""
+        for connection in list(self.open):
+            connection.close()
 
     def fail(self, why: str) -> None:
         """The job is over; the first reason counts."""
@@ -157,6 +163,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._tally.open.add(self)
 
     def begin(self, request: bytes, answer: Answer | Whole) -> None:
         """Ask, and take what comes for ``answer``."""
@@ -177,6 +184,7 @@ class Connection(asyncio.Protocol):
         raise NotImplementedError
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._tally.open.discard(self)
         if self._answer is not None:
             self._tally.fail(f"the connection ended within an answer ({error})")
 

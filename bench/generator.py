@@ -97,33 +97,55 @@ class Crowd:
         )
         self._request = wire(job.format, job.transport, content)
         self._left: dict[Connection, int] = {}
+        self._running = job.streams
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def open(self) -> None:
-        """Connect, without asking."""
-        gate = asyncio.Semaphore(_OPENING)
+        """Connect, where all start at once; connections that wait long for their start would be closed."""
+        if not self.job.spread_s:
+            await self._all(self._connect)
+
+    async def start(self) -> None:
+        """Ask on every connection, at once or over ``spread_s``."""
+        for connection in self._left:
+            self._ask(connection)
+        if self.job.spread_s:
+            # a task a stream: one that takes long to connect must not hold the others up
+            await asyncio.gather(*(self._start_at(number) for number in range(self.job.streams)))
+
+    async def _start_at(self, number: int) -> None:
+        await asyncio.sleep(self.job.spread_s * number / self.job.streams)
+        self._ask(await self._connect())
+
+    async def hold(self) -> None:
+        """Connect, and ask for one token more than ever comes (if for any), so that the answers stay open."""
 
         async def one() -> None:
+            connection = await self._connect()
+            if self.job.tokens:
+                answer = Answer(self._form, self.job.tokens + 1, False, self._tally)
+                connection.begin(self._request, answer)
+                await _until(lambda: answer.count == self.job.tokens)
+
+        await self._all(one)
+
+    async def _all(self, one: Callable[[], Awaitable[Any]]) -> None:
+        gate = asyncio.Semaphore(_OPENING)
+
+        async def gated() -> None:
             async with gate:
-                connection = await connect(self.job, self._tally, self._on_done)
-            self._left[connection] = self.job.rounds
+                await one()
 
-        await asyncio.gather(*(one() for _ in range(self.job.streams)))
+        await asyncio.gather(*(gated() for _ in range(self.job.streams)))
 
-    def start(self) -> None:
-        """Ask on every connection, over ``spread_s``."""
-        loop = asyncio.get_running_loop()
-        for index, connection in enumerate(self._left):
-            loop.call_later(self.job.spread_s * index / len(self._left), self._ask, connection)
+    async def _connect(self) -> Connection:
+        connection = await connect(self.job, self._tally, self._on_done)
+        self._left[connection] = self.job.rounds
+        return connection
 
     def stop(self) -> None:
         """No further rounds."""
         self._left = dict.fromkeys(self._left, 1)
-
-    def close(self) -> None:
-        """Leave."""
-        for connection in self._left:
-            connection.close()
 
     def _ask(self, connection: Connection) -> None:
         connection.begin(self._request, Answer(self._form, self.job.tokens, self.job.stamped, self._tally))
@@ -132,7 +154,9 @@ class Crowd:
         self._left[connection] -= 1
         if self._left[connection]:
             self._ask(connection)
-        elif not any(self._left.values()) and not self.done.done():
+            return
+        self._running -= 1
+        if not self._running:
             self.done.set_result(None)
 
 
@@ -157,23 +181,22 @@ async def streams(job: Job, tally: Tally) -> dict[str, Any]:
     ``aside`` is a second job whose one answer is asked for every ``every_s``, and not measured.
     """
     crowd = Crowd(job, tally)
-    await crowd.open()
     aside = asyncio.create_task(_repeat(Job(**job.aside))) if job.aside else None
+    await crowd.open()
     window = Window(job, tally)
-    crowd.start()
+    await crowd.start()
     if job.window_s:
         await _until(lambda: len(tally.firsts) >= job.streams)
         await asyncio.sleep(job.settle_s)
         window = Window(job, tally)
         await asyncio.sleep(job.window_s)
         result = window.close()
-        if crowd.done.done():
-            raise Failed("the streams ended before the window of measurement")
+        if tally.answers:
+            raise Failed("streams ended within the window of measurement: they began too slowly")
         await crowd.done
     else:
         await crowd.done
         result = window.close()
-    crowd.close()
     if aside is not None:
         aside.cancel()
         if aside.done() and not aside.cancelled():
@@ -187,12 +210,14 @@ async def streams(job: Job, tally: Tally) -> dict[str, Any]:
 async def _repeat(job: Job) -> None:
     while True:
         tally = Tally()
-        crowd = Crowd(job, tally)
-        await crowd.open()
-        crowd.start()
         started = time.monotonic()
-        await _first(crowd.done, tally.failed)
-        crowd.close()
+        try:
+            crowd = Crowd(job, tally)
+            await crowd.open()
+            await crowd.start()
+            await _first(crowd.done, tally.failed)
+        finally:
+            tally.close()
         await asyncio.sleep(max(0.0, started + job.every_s - time.monotonic()))
 
 
@@ -200,18 +225,9 @@ async def hold(job: Job, tally: Tally) -> dict[str, Any]:
     """Memory of the watched processes for each of ``streams`` that stand open with ``tokens`` tokens (0: idle)."""
     before = {name: memory_bytes(pids) for name, pids in job.watched.items()}
     crowd = Crowd(job, tally)
-    await crowd.open()
-    if job.tokens:
-        form = FORMS[job.format, job.transport]
-        for at, connection in enumerate(crowd._left):
-            # one more token than ever comes: the answers stay open
-            connection.begin(crowd._request, Answer(form, job.tokens + 1, False, tally))
-            if at % _OPENING == 0:
-                await _until(lambda at=at: len(tally.firsts) >= at)
-        await _until(lambda: len(tally.firsts) >= job.streams)
+    await crowd.hold()
     await asyncio.sleep(job.settle_s)
     memory = {name: (memory_bytes(pids) - before[name]) / job.streams for name, pids in job.watched.items()}
-    crowd.close()
     return {"memory_bytes": memory, "streams": job.streams, "tokens": tally.tokens}
 
 
@@ -219,7 +235,7 @@ async def soak(job: Job, tally: Tally) -> dict[str, Any]:
     """Streams that begin again for ``window_s``; the memory every ``every_s``."""
     crowd = Crowd(job, tally)
     await crowd.open()
-    crowd.start()
+    await crowd.start()
     await asyncio.sleep(job.settle_s)
     window = Window(job, tally)
     samples = []
@@ -230,7 +246,6 @@ async def soak(job: Job, tally: Tally) -> dict[str, Any]:
     result = window.close()
     crowd.stop()
     await crowd.done
-    crowd.close()
     if tally.tokens != tally.answers * job.tokens:
         raise Failed(f"{tally.tokens} tokens in {tally.answers} answers of {job.tokens}")
     return {**result, "memory": samples}
@@ -253,7 +268,6 @@ async def _conversations(job: Job, tally: Tally) -> None:
     connection = await connect(job, tally, lambda _: done.set())
     for _ in range(job.rounds):
         await _conversation(job, connection, done)
-    connection.close()
 
 
 async def _conversation(job: Job, connection: Connection, done: asyncio.Event) -> None:
@@ -326,8 +340,10 @@ async def run(job: Job) -> dict[str, Any]:
         return {"failed": str(failure)}
     except TimeoutError:
         return {"failed": f"not done in {job.deadline_s:g} s: {tally.tokens} tokens, {tally.answers} answers so far"}
-    except OSError as error:
-        return {"failed": f"no connection: {error}"}
+    except Exception as error:  # whatever it is, it is this job's failure, and the next job may fare better
+        return {"failed": repr(error)}
+    finally:
+        tally.close()
 
 
 def main() -> None:

@@ -153,6 +153,7 @@ def configuration(folder: Path, ports: dict[str, int], dialects: Sequence[str]) 
             f'base_url = "http://127.0.0.1:{ports[demo]}{UPSTREAMS[dialect]}"',
             'api_key = "none"',
             f"max_connections = {MOST_CONNECTIONS}",
+            "connect_timeout_s = 60",  # as nginx's: a machine that is full is not what is measured
         ]
     path = folder / "relay.toml"
     path.write_text("\n".join(lines) + "\n")

@@ -17,6 +17,7 @@ from bench.processes import Stack
 from bench.suite import job_of
 
 TOP: Final = 40
+_WAITS: Final = ("PyThread_acquire_lock", "epoll_pwait")  # py-spy takes threads that wait in C for busy ones
 
 
 def profile(load: Load, cell: Cell, seconds: float, folder: Path | None) -> int:
@@ -67,6 +68,8 @@ def _py_spy(command: str, pid: int, seconds: float, folder: Path) -> None:
     total: Counter[str] = Counter()
     for line in path.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
+        if any(wait in stack for wait in _WAITS):
+            continue
         frames = [_short(frame) for frame in stack.split(";")]
         own[frames[-1]] += int(count)
         total.update(dict.fromkeys(frames, int(count)))

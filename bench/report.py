@@ -180,6 +180,8 @@ def readme(outcome: Outcome, options: dict[str, Any], plots: list[Path]) -> str:
     pictures = "\n".join(f"![{path.stem.replace('-', ' ')}](plots/{path.name})" for path in plots)
     missing = "".join(f"\n{text}.\n" for text in outcome.absent.values())
     failures = "".join(f"\n**Failed:** {text}\n" for text in outcome.failures)
+    if not outcome.rows:
+        missing = "\nNothing has been measured yet.\n"
     return _README.format(
         facts=facts,
         loads=words,

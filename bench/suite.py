@@ -83,9 +83,11 @@ def _run_load(
         if quick and cell.store and cell.upstream != "chat":
             continue
         row = outcome.rows.setdefault((load.name, cell), Row(load, cell))
-        if load.spec["kind"] == "hold" and not quick:
-            with Stack((cell.upstream,), (cell.server,)) as fresh:  # its memory shall hold nothing of other loads
+        if load.fresh and not quick:
+            with Stack((cell.upstream,), (cell.server,)) as fresh:
                 figures, why = _run_cell(fresh, row, quick)
+                if words := fresh.complaints():
+                    outcome.failures.append(f"{load.name}, {cell.title}: the relay said:\n{words}")
         else:
             figures, why = _run_cell(stack, row, quick)
         if why:
