@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-import orjson
-
 from relay.errors import RelayError
 from relay.providers.base import (
     Count,
@@ -32,7 +30,7 @@ from relay.providers.chat_messages import Messages
 from relay.providers.chat_stream import STOP_REASONS, ChatTranslator, Context
 from relay.providers.turns import Assist, turns
 from relay.responses.emitter import Voice
-from relay.responses.json import mended
+from relay.responses.json import encoded
 from relay.responses.request import KNOWN, Request
 from relay.responses.tools import EMPTY_SCHEMA, JSON, Tool, key_of_call
 
@@ -193,7 +191,7 @@ def _text(build: _Build, value: JSON) -> None:
     else:
         build.warnings.add("text.format", "the schema is given to the model as text and not enforced")
         build.body["response_format"] = {"type": "json_object"}
-        schema_text = orjson.dumps(mended(form["schema"])).decode()
+        schema_text = encoded(form["schema"]).decode()
         build.system.append(f"Answer with one JSON object that matches this JSON schema:\n{schema_text}")
 
 
@@ -428,19 +426,12 @@ def _build(request: Request, target: Target, media: Mapping[str, Media], repairs
     )
     return UpstreamRequest(
         "/chat/completions",
-        _encoded(body),
+        encoded(body),
         tools=tools,
         warnings=tuple(warnings.entries),
         transformations=tuple(messages.transformations),
         context=context,
     )
-
-
-def _encoded(body: JSON) -> bytes:
-    try:
-        return orjson.dumps(body)
-    except TypeError:
-        return orjson.dumps(mended(body))
 
 
 # --- the provider

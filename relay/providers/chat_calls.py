@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import orjson
-
 from relay.errors import RelayError
 from relay.providers.chat_reasoning import Thinking
 from relay.responses.emitter import Voice
+from relay.responses.json import encoded
 from relay.responses.output import Item
 from relay.responses.tools import JSON
 
@@ -65,7 +64,7 @@ class Calls:
             call.name = name
         arguments = body.get("arguments", body.get("input"))
         if arguments is not None and not isinstance(arguments, str):
-            arguments = orjson.dumps(arguments).decode()
+            arguments = encoded(arguments).decode()
         if call.item is None:
             self._open(call, fragment, arguments)
         elif arguments:

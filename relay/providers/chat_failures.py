@@ -9,10 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
 from relay.errors import RelayError
 from relay.providers.failures import classify, parse_body, retry_after
+from relay.responses.json import encoded
 
 REPAIRS: Final[Mapping[str, re.Pattern[str]]] = {
     "stream_options": re.compile(r"stream_options|include_usage"),
@@ -94,4 +93,4 @@ def _text(value: Any) -> str:
             else str(one)
             for one in value[:8]
         )
-    return orjson.dumps(value).decode() if value else ""
+    return encoded(value).decode() if value else ""

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import orjson
-
 from relay.responses.emitter import Voice
 from relay.responses.envelope import seal
-from relay.responses.json import mended
+from relay.responses.json import encoded
 from relay.responses.tools import JSON
 
 FAMILY: Final = "chat"
@@ -23,10 +21,7 @@ _SHOWN: Final = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 def source(block: JSON) -> str:
     """The JSON text of a block."""
-    try:
-        return orjson.dumps(block).decode()
-    except TypeError:
-        return orjson.dumps(mended(block)).decode()
+    return encoded(block).decode()
 
 
 class Thinking:
