@@ -50,7 +50,7 @@ def assert_linear(seconds_of: Callable[[int], object], size: int, ratio: float =
         return time.process_time() - started
 
     seen = []
-    for _ in range(3):
+    for _ in range(6):
         one, two = (min(measured(count) for _ in range(3)) for count in (size, 2 * size))
         seen.append(two / one)
         if seen[-1] <= ratio:
