@@ -71,6 +71,8 @@ class ResponsesTranslator:
         "_done",
         "_emitter",
         "_misses",
+        "_named",
+        "_next_index",
         "_run",
         "_shift",
         "_tracks",
@@ -86,6 +88,8 @@ class ResponsesTranslator:
         self._emitter: Emitter = voice.emitter
         self._decoder = Decoder()
         self._tracks: dict[int, Passed] = {}
+        self._named: dict[str, Passed] = {}
+        self._next_index = 0
         self._run: Run | None = None
         self._misses = 0
         self._shift = 0
@@ -245,7 +249,7 @@ class ResponsesTranslator:
             known = {track.theirs for track in self._tracks.values()}
             unsaid = [item for item in items if item.get("id") not in known]
             for item in unsaid[-missing:]:
-                self._say_item(self._next_index(), item)
+                self._say_item(self._next_index, item)
         self._end(status, theirs)
 
     def _end(self, status: str, theirs: JSON) -> None:
@@ -259,14 +263,11 @@ class ResponsesTranslator:
 
     # --- items
 
-    def _next_index(self) -> int:
-        return max(self._tracks, default=-1) + 1
-
     def _track(self, event: Event, item_type: str) -> Passed | None:
         """The open item that an event belongs to, announced now if the upstream did not; None if it is over."""
         self._begin()
         theirs = event.content.get("output_index")
-        index = theirs if type(theirs) is int else max(self._next_index() - 1, 0)
+        index = theirs if type(theirs) is int else max(self._next_index - 1, 0)
         track = self._known(index, event.content.get("item_id"))
         if track is None:
             item: JSON = {"type": item_type}
@@ -283,14 +284,17 @@ class ResponsesTranslator:
         """The item with this index; else the open one with this id."""
         found = self._tracks.get(index)
         if found is None and isinstance(identifier, str):
-            for track in self._tracks.values():
-                if not track.over and identifier == track.theirs:
-                    return track
+            named = self._named.get(identifier)
+            if named is not None and not named.over:
+                return named
         return found
 
     def _open(self, index: int, item: JSON, *, announced: bool = False) -> Passed:
         track = Passed(self._voice, item, own_call_ids=not self._context.holds_state, announced=announced)
         self._tracks[index] = track
+        self._next_index = max(self._next_index, index + 1)
+        if isinstance(track.theirs, str):
+            self._named[track.theirs] = track
         return track
 
     def _item(self, event: Event) -> tuple[int, Passed | None, JSON] | None:
@@ -326,9 +330,9 @@ class ResponsesTranslator:
         held = track.finish(item)
         event.altered = event.altered or item != before
         event.put("output_index", track.index)
-        self._emitter.retain(max(len(event.payload) - held, 0))
         self._pass(event)
         self._voice.release(track)
+        self._emitter.retain(max(len(event.payload) - held, 0))
 
     def _say_item(self, index: int, item: JSON) -> None:
         """A whole item of which nothing was said yet."""
@@ -403,8 +407,8 @@ class ResponsesTranslator:
         if not said and event.altered:
             self.ignored += 1
             return
-        self._emitter.retain(len(part.pieces[-1]))
         self._pass(event)
+        self._emitter.retain(len(part.pieces[-1]))  # after it: what is kept was said
         if not event.altered and self._misses < _MISSES and "sequence_number" in event.content:
             number = event.content["sequence_number"]
             self._run = Run.learn(event.name, event.payload, number, event.framed, part.pieces)

@@ -220,9 +220,9 @@ class Emitter:
 
     def retain(self, count: int) -> None:
         """Account ``count`` bytes of output. Raises: RelayError ``output_too_large``."""
-        self._retained += count
-        if self._retained > self._limit:
+        if self._retained + count > self._limit:
             raise RelayError("output_too_large", f"The output grew over {self._limit} bytes.")
+        self._retained += count
 
     def open_item(self, item: Item) -> int:
         """Give ``item`` its ``output_index`` and write ``output_item.added``."""

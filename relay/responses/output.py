@@ -54,8 +54,8 @@ class Run:
             if not delta:
                 return
             literal = _dumps(delta)
+        emitter.retain(len(literal))  # before it is kept: what cannot be said is not in the output either
         self._pieces.append(delta)
-        emitter.retain(len(literal))
         number = emitter.sequence_number
         emitter.sequence_number = number + 1
         emitter.write(self.name, b"%b%b%b%d}" % (self.head, literal, self.tail if tail is None else tail, number))
@@ -67,8 +67,8 @@ class Run:
             for literal in literals:
                 self.add(emitter, orjson.loads(b'"%b"' % literal))
             return
-        self._literals += literals
         emitter.retain(sum(map(len, literals)) + 2 * len(literals))
+        self._literals += literals
         number = emitter.sequence_number
         emitter.sequence_number = number + len(literals)
         emitter.sink.write_run(self.name, self.head, literals, self.tail, number)
@@ -153,10 +153,10 @@ class Message(Item):
         run = self._run
         if run is None or self._kind != "output_text":
             run = self._open_part(emitter, "output_text")
-        self._logprobs.extend(logprobs)
         encoded = _dumps(logprobs)
         emitter.retain(len(encoded))
         run.add(emitter, delta, b',"logprobs":' + encoded + _PLAIN_TAIL)
+        self._logprobs.extend(logprobs)
 
     def refusal(self, emitter: Emitter, delta: str) -> None:
         """A delta of a ``refusal`` part."""
