@@ -118,7 +118,7 @@ class Block:
         self.kind = kind
         self.start = start
         self.origin = origin
-        self.pieces: list[str] = []
+        self.pieces: list[str | bytes] = []
         self.signature = ""
         self.citations: list[JSON] = []
         self.item: Item | None = None
@@ -130,7 +130,8 @@ class Block:
 
     @property
     def joined(self) -> str:
-        return "".join(self.pieces)
+        """The pieces as one string; bytes are the insides of JSON string literals."""
+        return "".join(one if isinstance(one, str) else str(orjson.loads(b'"%b"' % one)) for one in self.pieces)
 
     def input_text(self) -> str:
         """The JSON text of a call's arguments: what was streamed, else what the start brought."""

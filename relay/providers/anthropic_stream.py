@@ -20,6 +20,7 @@ from relay.providers.anthropic_hosted import MCP, SERVER_TOOLS, Use
 from relay.providers.anthropic_notes import annotation_of, anthropic_usage, dicts
 from relay.providers.base import Continue, Done, UpstreamRequest
 from relay.providers.schema import mismatch
+from relay.providers.splice import Splice
 from relay.responses.emitter import Voice
 from relay.responses.envelope import seal
 from relay.responses.json import loads, mended, mended_text
@@ -66,7 +67,7 @@ class Context:
     """The blocks of earlier hops."""
     text: tuple[str, ...] = ()
     """The text of earlier hops, where it is to be checked."""
-    uses: tuple[tuple[str, Use], ...] = ()
+    uses: tuple[tuple[str, Use], ...] = field(default=(), repr=False)
     """Hosted calls of earlier hops whose results are still to come."""
     container: str = ""
 
@@ -87,6 +88,8 @@ class AnthropicTranslator:
         "_reason",
         "_refusal",
         "_request",
+        "_splice",
+        "_spliced",
         "_text",
         "_usage",
         "_uses",
@@ -102,6 +105,8 @@ class AnthropicTranslator:
         self._request = request
         self._context: Context = request.context or Context()
         self._decoder = Decoder()
+        self._splice = Splice()
+        self._spliced: Block | None = None
         self._blocks: dict[Any, Block] = {}
         self._kept: list[Block] = []
         self._uses: dict[str, Use] = dict(self._context.uses)
@@ -121,11 +126,26 @@ class AnthropicTranslator:
 
     def feed(self, data: bytes) -> None:
         """Bytes of the stream. Raises: RelayError for an error that the upstream reports, or nonsense."""
-        if not self.ended:
-            self._feed(self._decoder.feed(data))
+        if self.ended:
+            return
+        read = self._decoder.cut(data)
+        if self._splice.ready:
+            # hot: bench/test_translators.py; a read that holds nothing but pieces of text
+            literals = self._splice.literals(read)
+            if literals is not None:
+                self._on_literals([literal for literal in literals if literal])
+                return
+        self._feed(self._decoder.parse(read))
+
+    def _on_literals(self, literals: list[bytes]) -> None:
+        if literals and self._spliced is not None:
+            self._spliced.pieces.extend(literals)
+            self._moved = True
+            self.voice.literals(literals)
 
     def _feed(self, events: list[tuple[bytes | None, bytes]]) -> None:
         blocks = self._blocks
+        said: tuple[bytes | None, bytes, Block, Any] | None = None
         for name, payload in events:
             # hot: bench/test_translators.py; nearly every event is a piece of text of an open block
             try:
@@ -141,10 +161,20 @@ class AnthropicTranslator:
                     handler = DELTAS.get(delta.get("type"))
                     if handler is not None:
                         handler(self, block, delta)
+                        if handler is TEXT:
+                            said = (name, payload, block, delta.get("text"))
                 continue
             self._on_event(kind, event, payload)
             if self.ended:
                 return
+        if said is not None and not self._splice.ready and self._text is None:
+            self._learn(*said)
+
+    def _learn(self, name: bytes | None, payload: bytes, block: Block, text: Any) -> None:
+        """The next pieces of this block's text may go on unparsed, until a block begins or ends."""
+        if isinstance(text, str) and block in self._blocks.values():
+            self._spliced = block
+            self._splice.learn(name, payload, _TEXT, text)
 
     def _on_event(self, kind: Any, event: Any, payload: bytes) -> None:
         handler = EVENTS.get(kind) if kind.__class__ is str else None
@@ -319,6 +349,7 @@ class AnthropicTranslator:
         handler = STARTS.get(kind) or (AnthropicTranslator._start_result if kind.endswith("_tool_result") else None)
         if handler is None:
             return
+        self._splice.ready = False
         block = Block(kind, start, origin_of(payload) or source(start))
         self._blocks[index] = block
         handler(self, block)
@@ -328,6 +359,7 @@ class AnthropicTranslator:
         block = self._blocks.pop(index, None) if index is None or isinstance(index, int) else None
         if block is None:
             return
+        self._splice.ready = False
         stop = STOPS.get(block.kind)
         if stop is not None:
             stop(self, block)
@@ -488,6 +520,8 @@ class AnthropicTranslator:
 
 
 Translate = AnthropicTranslator
+TEXT: Final = Translate._on_text
+_TEXT: Final = b'"text"'
 
 EVENTS: Final[Mapping[str, Callable[[Translate, JSON, bytes], None]]] = {
     "message_start": Translate._on_message_start,
@@ -506,7 +540,7 @@ STARTS: Final[Mapping[str, Callable[[Translate, Block], None]]] = {
     "mcp_tool_use": Translate._start_use,
 }
 DELTAS: Final[Mapping[Any, Callable[[Translate, Block, JSON], None]]] = {
-    "text_delta": Translate._on_text,
+    "text_delta": TEXT,
     "citations_delta": Translate._on_citation,
     "thinking_delta": Translate._on_thinking,
     "signature_delta": Translate._on_signature,

@@ -761,6 +761,24 @@ def test_what_a_repair_can_leave_out(words: str, repair: str | None) -> None:
     assert (error.status, error.repair) == (400, repair)
 
 
+# --- pieces that go on unparsed
+
+
+def test_pieces_that_are_not_parsed_count_for_all_that_follows() -> None:
+    def piece(index: int, value: Any) -> bytes:
+        return event("content_block_delta", index=index, delta={"type": "text_delta", "text": value})
+
+    opened = event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+    closed = event("content_block_stop", index=0)
+    note = event("content_block_delta", index=0, delta={"type": "citations_delta", "citation": CITED})
+    reads = [start() + opened, piece(0, 5), piece(0, "a\n"), piece(0, "\u00e9") * 2, piece(0, ""), event("ping")]
+    reads += [piece(0, '"'), note + closed, piece(0, "not said"), text(1, "b", citations=[CITED]), end("pause_turn")]
+    heard = hear(reads, [start(), end()])
+    assert heard.text == 'a\néé"b'
+    assert [(one["start_index"], one["end_index"]) for one in notes(heard)] == [(0, 5), (5, 6)]
+    assert [one["text"] for one in heard.hops[0]["messages"][-1]["content"]] == ['a\néé"', "b"]
+
+
 # --- time
 
 
