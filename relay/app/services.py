@@ -25,6 +25,8 @@ access_log = logging.getLogger("relay.access")
 log = logging.getLogger("relay.app")
 
 PULSE_S: Final = 1.0
+TARGETS_LIMIT: Final = 1_024
+"""Models of which the table's record is kept; clients name what they like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,23 @@ class Services:
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     redactor: Redactor = field(init=False)
     _pulse: asyncio.TimerHandle | None = None
+    _targets: dict[tuple[str, str], Target] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.redactor = Redactor(self.settings.secrets())
 
     def target(self, upstream: Upstream, model: str) -> Target:
         """The provider's view of one model behind ``upstream``."""
+        # hot: the same few models are asked for in every request
+        key = (upstream.settings.name, model)
+        target = self._targets.get(key)
+        if target is None:
+            if len(self._targets) >= TARGETS_LIMIT:
+                self._targets.clear()
+            target = self._targets[key] = self._target(upstream, model)
+        return target
+
+    def _target(self, upstream: Upstream, model: str) -> Target:
         settings = upstream.settings
         capabilities: dict[str, Any] = {}
         for glob, overrides in self.settings.capabilities.items():

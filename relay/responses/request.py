@@ -254,10 +254,14 @@ class Request:
 
     def with_items(self, items: list[JSON]) -> Request:
         """The same request over other items; tools that items bring are merged."""
+        if items is self.items:
+            return self
         return replace(self, items=items, tools=_tools(self.params, items))
 
     def with_params(self, **params: Any) -> Request:
         """The same request with other parameters; None takes one out."""
+        if all(self.params.get(name) == value for name, value in params.items()):
+            return self
         merged = {**self.params, **params}
         return replace(self, params={name: value for name, value in merged.items() if value is not None})
 
@@ -273,7 +277,9 @@ def parse(body: Any, *, default_model: str | None = None, strict: bool = False) 
         raise RelayError("missing_parameter", "Missing required parameter: 'model'.", param="model")
     if not isinstance(model, str) or not model:
         raise _wrong("model", "a non-empty string")
-    params = {name: check(body[name], name) for name, check in PARAMETERS.items() if body.get(name) is not None}
+    params = {
+        name: PARAMETERS[name](value, name) for name, value in body.items() if name in PARAMETERS and value is not None
+    }
     _resolve_aliases(body, params)
     if body.get("messages") is not None:
         if body.get("input") is not None:

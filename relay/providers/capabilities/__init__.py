@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class Row(NamedTuple):
@@ -32,8 +32,22 @@ def capabilities(
 
     ``quirks`` given by name replaces recognition by address: a row with ``hosts`` also matches by its ``quirks``.
     """
+    # hot: the same few models are asked for in every request
+    key = (id(rows), model, base_url, quirks)
+    known = _CACHE.get(key)
+    if known is None or known[0] is not rows:
+        if len(_CACHE) >= _CACHE_LIMIT:
+            _CACHE.clear()
+        known = _CACHE[key] = (rows, _record(rows, model.lower(), base_url, quirks))
+    return {**known[1], **overrides}
+
+
+_CACHE_LIMIT: Final = 1_024
+_CACHE: Final[dict[tuple[int, str, str, str | None], tuple[tuple[Row, ...], dict[str, Any]]]] = {}
+
+
+def _record(rows: tuple[Row, ...], name: str, base_url: str, quirks: str | None) -> dict[str, Any]:
     record: dict[str, Any] = {}
-    name = model.lower()
     for row in rows:
         if row.models and not any(fnmatchcase(name, pattern) for pattern in row.models):
             continue
@@ -43,5 +57,4 @@ def capabilities(
             if not by_name and not by_host:
                 continue
         record.update(row.sets)
-    record.update(overrides)
     return record
