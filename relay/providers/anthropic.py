@@ -280,6 +280,7 @@ def _messages(build: Build, media: Mapping[str, Media]) -> tuple[Messages, dict[
         keep_thoughts="thinking" not in build.repairs and not _thought_off(build),
         ttl=_ttl(request.params),
     )
+    messages.items = request.items
     messages.render(groups, [], forget_before=reasoning.get("context") == "current_turn")
     return messages, names
 

@@ -17,7 +17,7 @@ import orjson
 from relay.errors import RelayError
 from relay.providers.anthropic_blocks import FAMILY, THOUGHTS, opened
 from relay.providers.anthropic_media import document_block, image_block
-from relay.providers.base import Media, Warnings
+from relay.providers.base import Media, Warnings, path_of_part
 from relay.providers.turns import Assist, Results, Say, Turn, text_of
 from relay.responses.envelope import unseal
 from relay.responses.json import mended, mended_text
@@ -57,7 +57,7 @@ class _Turn:
 
 
 class Messages:
-    """Renders items for one capability record.
+    """Renders items for one capability record. ``items`` is what errors name their places in.
 
     After ``render``: ``system`` (blocks of the leading system texts), ``encoded`` (one JSON text a message), ``paths``
     (``messages.i.content.j`` of each thinking block -> id of its item), ``kinds`` (types of all replayed blocks),
@@ -78,6 +78,7 @@ class Messages:
         "_warnings",
         "_wire",
         "calls",
+        "items",
         "kinds",
         "paths",
         "system",
@@ -107,6 +108,7 @@ class Messages:
         self._marks: list[JSON] = []
         self._wire: dict[int, str] = {}
         self._used: set[str] = set()
+        self.items: list[JSON] = []
         self.system: list[JSON] = []
         self.transformations: list[JSON] = []
         self.paths: dict[str, str] = {}
@@ -234,10 +236,14 @@ class Messages:
         blocks: list[Block] = []
         for part in parts:
             render = _PARTS.get(part["type"])
-            if render is None:
-                message = f"A part of type '{part['type']}' cannot be said to this upstream."
-                raise RelayError("unsupported_value", message, param="input")
-            block = render(self, part)
+            try:
+                if render is None:
+                    message = f"A part of type '{part['type']}' cannot be said to this upstream."
+                    raise RelayError("unsupported_value", message)
+                block = render(self, part)
+            except RelayError as error:
+                error.param = path_of_part(self.items, part)
+                raise
             if block is not None:
                 blocks.append(self._marked(block, part))
         return blocks

@@ -272,6 +272,19 @@ def data_url(url: str) -> DataURL | None:
     return DataURL((match[1] or "application/octet-stream").lower(), url[match.end() :]) if match else None
 
 
+def path_of_part(items: Iterable[JSON], part: JSON) -> str:
+    """Where in the input a content part stands, for an error."""
+    places = (
+        f"input[{index}].{field}[{number}]"
+        for index, item in enumerate(items)
+        for field in ("content", "output")
+        if isinstance(item.get(field), list)
+        for number, one in enumerate(item[field])
+        if one is part
+    )
+    return next(places, "input")
+
+
 def media_urls(request: Request, kinds: Mapping[str, str]) -> list[str]:
     """The http(s) URLs of parts whose type is in ``kinds`` (part type -> field), in order, without repeats."""
     urls: dict[str, None] = {}

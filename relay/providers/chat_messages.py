@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from relay.errors import RelayError
-from relay.providers.base import Media, Warnings, data_url
+from relay.providers.base import Media, Warnings, data_url, path_of_part
 from relay.providers.chat_reasoning import FAMILY
 from relay.providers.turns import Assist, Results, Say, Turn, text_of
 from relay.responses.envelope import Envelope, unseal
@@ -281,15 +281,7 @@ class Messages:
 
     def _where(self, part: JSON) -> str:
         """The path of a part, for an error."""
-        places = (
-            f"input[{index}].{field}[{number}]"
-            for index, item in enumerate(self._items)
-            for field in ("content", "output")
-            if isinstance(item.get(field), list)
-            for number, one in enumerate(item[field])
-            if one is part
-        )
-        return next(places, "input")
+        return path_of_part(self._items, part)
 
     # --- reasoning
 

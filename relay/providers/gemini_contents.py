@@ -19,7 +19,7 @@ from typing import Any, Final
 import orjson
 
 from relay.errors import RelayError
-from relay.providers.base import Media, Warnings, data_url
+from relay.providers.base import Media, Warnings, data_url, path_of_part
 from relay.providers.capabilities import capabilities
 from relay.providers.capabilities.gemini import ROWS
 from relay.providers.gemini_failures import INVALID_SIGNATURE, MISSING_SIGNATURE
@@ -66,6 +66,7 @@ class Contents:
 
     __slots__ = (
         "_blocks",
+        "_items",
         "_media",
         "_names",
         "_record",
@@ -88,6 +89,7 @@ class Contents:
         self._repairs = repairs
         self._names: Mapping[str, str] = {}
         self._blocks: dict[int, list[JSON]] = {}
+        self._items: list[JSON] = []
         self.warnings = warnings
         self.system: list[str] = []
         self.contents: list[JSON] = []
@@ -95,6 +97,7 @@ class Contents:
 
     def read(self, items: list[JSON], model: str) -> list[Say | Assist | Results]:
         """The turns of ``items``, with the envelopes of reasoning items opened. Raises: RelayError."""
+        self._items = items
         standing: set[str] = set()
         for item in items:
             if item["type"] == "reasoning":
@@ -232,7 +235,11 @@ class Contents:
     def _parts(self, parts: list[JSON]) -> list[JSON]:
         rendered: list[JSON] = []
         for part in parts:
-            found = _PARTS[part["type"]](self, part)
+            try:
+                found = _PARTS[part["type"]](self, part)
+            except RelayError as error:
+                error.param = path_of_part(self._items, part)
+                raise
             if found is not None:
                 rendered.append(found)
         return rendered
