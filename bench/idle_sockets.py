@@ -14,7 +14,6 @@ import contextlib
 import os
 import resource
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -85,11 +84,13 @@ def open_socket(port: int) -> socket.socket:
 def take_turn(sock: socket.socket) -> None:
     """One short response, to its end."""
     body = orjson.dumps({"type": "response.create", "model": "demo-pace-0", "input": "Hello there.", "store": False})
-    mask = b"\0\0\0\0"
-    sock.sendall(struct.pack("!BBH", 0x81, 0xFE, len(body)) + mask + body)
+    sock.sendall(bytes([0x81, 0x80 | len(body)]) + b"\0\0\0\0" + body)  # a text frame with a mask of zeros
     said = b""
     while b"response.completed" not in said:
-        said = said[-20:] + sock.recv(65_536)
+        read = sock.recv(65_536)
+        if not read:
+            raise RuntimeError("the relay closed the socket")
+        said = said[-20:] + read
 
 
 def measured(pid: int, port: int, count: int, *, turn: bool = False) -> Cost:
