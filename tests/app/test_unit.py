@@ -461,7 +461,6 @@ def deep(levels: int) -> Any:
         orjson.dumps({"tools": deep(240)}).replace(b"[1]", b"[" * 300 + b"]" * 300),
         b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}",
         b"[" * 100_000,
-        b'{"a": "\\ud800", "b": 99999999999999999999999}',
         b'{"a": NaN',
         b"\xff",
         b"",
@@ -476,6 +475,7 @@ def test_bodies_that_cannot_be_passed_on_are_400(body: bytes) -> None:
 def test_a_deep_body_that_can_be_written_is_read() -> None:
     assert parse_json(orjson.dumps(deep(200))) == deep(200)
     assert parse_json(b'{"a": "\\ud83d\\ude00 \\ud800"}') == {"a": "\U0001f600 \ufffd"}
+    assert orjson.dumps(parse_json(b'{"a": "\\ud800", "b": 99999999999999999999999}'))
 
 
 def test_a_redactor_blanks_every_secret_in_every_word() -> None:
