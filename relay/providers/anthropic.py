@@ -175,7 +175,7 @@ def _image(build: Build, value: JSON) -> None:
 PARAMETERS: Final[Mapping[str, Parameter]] = {
     "access_programs": Parameter("rejected"),
     "background": Parameter("ignored", "Only false: background responses are the relay's."),
-    "context_management": Parameter("warned"),
+    "context_management": Parameter("emulated", "Compaction, by a summary that the model writes."),
     "conversation": Parameter("rejected", "The relay keeps no conversations in this version."),
     "frequency_penalty": Parameter("ignored", "Warned about unless 0.", _unless("frequency_penalty", 0)),
     "generate": Parameter("ignored"),
@@ -209,7 +209,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "tools": Parameter("mapped", "Functions, web search, code interpreter, MCP; others are emulated as functions."),
     "top_logprobs": Parameter("ignored", "Warned about unless 0.", _unless("top_logprobs", 0)),
     "top_p": Parameter("mapped", "On models that have it.", _top_p),
-    "truncation": Parameter("ignored"),
+    "truncation": Parameter("emulated", "auto: the oldest turns are left out when the input is too long."),
     "user": Parameter("mapped", "metadata.user_id; addresses are hashed.", _user),
 }
 

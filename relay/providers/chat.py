@@ -241,7 +241,7 @@ def _image(build: _Build, value: JSON) -> None:
 PARAMETERS: Final[Mapping[str, Parameter]] = {
     "access_programs": Parameter("rejected"),
     "background": Parameter("ignored", "Only false: background responses are the relay's."),
-    "context_management": Parameter("warned"),
+    "context_management": Parameter("emulated", "Compaction, by a summary that the model writes."),
     "conversation": Parameter("rejected", "The relay keeps no conversations in this version."),
     "frequency_penalty": Parameter("mapped", "", _same("frequency_penalty")),
     "generate": Parameter("ignored"),
@@ -277,7 +277,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "tools": Parameter("mapped", "Functions; custom, shell and patch tools are emulated as functions."),
     "top_logprobs": Parameter("mapped", "", _logprobs),
     "top_p": Parameter("mapped", "", _sampling("top_p")),
-    "truncation": Parameter("ignored"),
+    "truncation": Parameter("emulated", "auto: the oldest turns are left out when the input is too long."),
     "user": Parameter("mapped", "", _same("user")),
 }
 

@@ -194,7 +194,7 @@ def _image(build: Build, value: JSON) -> None:
 PARAMETERS: Final[Mapping[str, Parameter]] = {
     "access_programs": Parameter("rejected"),
     "background": Parameter("ignored", "Only false: background responses are the relay's."),
-    "context_management": Parameter("warned"),
+    "context_management": Parameter("emulated", "Compaction, by a summary that the model writes."),
     "conversation": Parameter("rejected", "The relay keeps no conversations in this version."),
     "frequency_penalty": Parameter(
         "mapped", "frequencyPenalty, by model.", _penalty("frequency_penalty", "frequencyPenalty")
@@ -240,7 +240,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     ),
     "top_logprobs": Parameter("mapped", "responseLogprobs, logprobs.", _top_logprobs),
     "top_p": Parameter("mapped", "topP, by model.", _sampling("top_p", "topP")),
-    "truncation": Parameter("ignored"),
+    "truncation": Parameter("emulated", "auto: the oldest turns are left out when the input is too long."),
     "user": Parameter("ignored"),
 }
 

@@ -89,8 +89,15 @@ def _tool_choice(choice: Any) -> Any:
 
 def _tool(tool: Any) -> Any:
     """A function's echo has all its keys (responses-api.md §2.5: the key must exist, null is fine)."""
-    if not isinstance(tool, dict) or tool.get("type") != "function":
+    if not isinstance(tool, dict) or tool.get("type") not in ("function", "namespace"):
         return tool
+    if tool["type"] == "namespace":
+        inner_tools = tool.get("tools")
+        return {
+            "description": "",
+            **tool,
+            "tools": [_tool(one) for one in inner_tools] if isinstance(inner_tools, list) else inner_tools,
+        }
     inner = tool.get("function")
     flat = {"type": "function", **inner} if isinstance(inner, dict) and "name" not in tool else tool
     return {"description": None, "parameters": None, "strict": None, **flat}

@@ -209,6 +209,16 @@ def test_the_template_is_a_response_by_the_oracle() -> None:
     assert echoes(full)["model"] == "m"
 
 
+def test_a_namespaces_echo_has_all_its_keys() -> None:
+    namespace = {"type": "namespace", "name": "ns", "tools": [F]}
+    (echo,) = template(request(tools=[namespace]), "resp_1", 1)["tools"]
+    assert echo["description"] == ""
+    assert echo["tools"] == [{**F, "description": None, "parameters": None, "strict": None}]
+    odd = request()
+    odd.params["tools"] = [{"type": "namespace", "name": "ns", "tools": "x"}]
+    assert template(odd, "resp_1", 1)["tools"][0]["tools"] == "x"
+
+
 def test_the_template_survives_odd_tools() -> None:
     odd = request()
     odd.params["tools"] = ["x"]
