@@ -228,7 +228,7 @@ class Messages:
             if output.get("status") == "incomplete":
                 block["is_error"] = True
             blocks.append(block)
-        self._turn.blocks[:0] = blocks
+        self._turn.blocks.extend(blocks)
 
     # --- content parts
 

@@ -333,6 +333,7 @@ def test_a_summary_is_asked_for_where_the_model_thinks() -> None:
     assert sent(both, model=SONNET_45)["thinking"] == {**budget(2048), "display": "summarized"}
     none: Json = {"reasoning": {"summary": "auto", "effort": "none"}}
     assert sent(none, model="claude-sonnet-5-5")["thinking"] == {"type": "between_tools"}
+    assert "thinking" not in sent(none)
 
 
 @pytest.mark.parametrize(

@@ -271,6 +271,9 @@ def test_the_container_of_the_code_is_shown_where_it_is_known() -> None:
         + answer(1, "code_execution_tool_result", {"type": "code_execution_result", "stdout": ""})
     )
     assert hear(stream + end()).output[0]["container_id"] == "c_1"
+    first = start() + end("pause_turn", container={"id": "c_2"})
+    second = start() + stream.removeprefix(start(container={"id": "c_1"})) + end()
+    assert hear(first, second).output[0]["container_id"] == "c_2"
 
 
 def test_mcp_calls() -> None:
@@ -442,6 +445,9 @@ def test_dropped_thoughts_are_reported_with_the_items_they_came_from() -> None:
     heard = hear(start(input_transformations=[dropped, unknown, novel]) + end(), context=context)
     expected = {"id": "rs_1", "type": "reasoning", "action": "removed", "reason": "prefix_mismatch"}
     assert heard.final["input_transformations"] == [expected]
+    begun = start(input_transformations=[dropped])
+    hops = hear(begun + text(0, "a") + end("pause_turn"), begun + end(), context=context)
+    assert hops.final["input_transformations"] == [expected]
 
 
 # --- pauses
