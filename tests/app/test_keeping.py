@@ -35,6 +35,7 @@ class FaultyStore(MemoryStore):
         self.gate: asyncio.Event | None = None
         self.known_bad = False
         self.commits: list[str] = []
+        self.reads = 0
 
     @property
     def healthy(self) -> bool:
@@ -49,6 +50,7 @@ class FaultyStore(MemoryStore):
         await super().commit(response, *arguments, **options)
 
     async def get(self, *arguments: Any) -> Any:
+        self.reads += 1
         if self.read_fault is not None:
             raise self.read_fault
         return await super().get(*arguments)
@@ -139,6 +141,7 @@ def test_what_is_not_stored_asks_nothing_of_the_store() -> None:
             first = await socket.completed(input="One.")
             await socket.completed(input="Two.", previous_response_id=first["id"])
         assert not store.commits
+        assert not store.reads
 
     keeping(talk)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -11,9 +12,9 @@ import pytest
 
 from relay.app.session import SocketLimits
 from tests.app.gated import Gated, gated
-from tests.app.sockets import Socket, connected, text_of
+from tests.app.sockets import TERMINAL, Socket, connected, text_of
 from tests.app.support import Relay, relaying
-from tests.server.support import Client
+from tests.server.support import Client, serving
 from tests.support import run, until
 
 SERVERS = ["ours", "uvicorn"]
@@ -471,6 +472,100 @@ def test_a_fork_may_follow_the_end_at_once() -> None:
         parent = (await socket.completed(input="One.", stream_id="a"))["id"]
         for number in range(20):
             parent = (await socket.completed(input="More.", stream_id=f"l{number}", previous_response_id=parent))["id"]
+
+    on_socket(talk)
+
+
+@asynccontextmanager
+async def behind(relay: Relay, around: Callable[[Any], Any]) -> AsyncIterator[int]:
+    """The same application behind another server, whose ``send`` is what ``around`` makes of it; its port."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        # without the extensions: every message goes through ``send``
+        await relay.app({**scope, "extensions": {}}, receive, around(send))
+
+    async with serving(app, lifespan=False) as server:
+        yield server.port
+
+
+@pytest.mark.parametrize("end", ["completed", "refused", "failed"])
+def test_the_end_is_settled_before_it_is_told(end: str) -> None:
+    """A client that has read the end may go on while the relay still waits for the server's ``send``."""
+
+    def around(send: Any) -> Any:
+        async def slow(message: Any) -> None:
+            await send(message)
+            if any(f'"type":"{kind}"' in message.get("text", "") for kind in TERMINAL):
+                await asyncio.sleep(0.01)
+
+        return slow
+
+    async def talk() -> None:
+        async with relaying() as relay, behind(relay, around) as port, connected(port) as socket:
+            parent = (await socket.completed(input="One.", stream_id="a"))["id"]
+            if end == "completed":
+                await socket.completed(input="Two.", stream_id="b", previous_response_id=parent)
+                return
+            fields = {"input": ORPHAN} if end == "refused" else {"input": "x y z", "model": "demo-error-2"}
+            await socket.turn(**fields, stream_id="a", previous_response_id=parent)
+            last = await socket.turn(input="Two.", stream_id="b", previous_response_id=parent)
+            assert last["error"]["code"] == "previous_response_not_found"
+
+    run(talk())
+
+
+def test_a_send_that_fails_ends_the_turn_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    """ASGI servers raise OSError where the client has left: no reason of our own, and nobody answers any more."""
+    gone = False
+
+    def around(send: Any) -> Any:
+        async def lost(message: Any) -> None:
+            if gone:
+                raise ConnectionResetError
+            await send(message)
+
+        return lost
+
+    async def talk() -> None:
+        nonlocal gone
+        async with gated() as (relay, gate), behind(relay, around) as port, connected(port) as socket:
+            await socket.create(input="hold one", stream_id="a")
+            await socket.create(input="hold two", stream_id="b")
+            await until(lambda: len(gate.running) == 2)
+            while "delta" not in await socket.event():
+                pass
+            gone = True
+            gate.open("hold one", "hold two")
+            await until(lambda: not relay.app.services.turns)
+            await socket.send({"type": "nonsense"})
+            await socket.create(input="more", generate=False)
+            await socket.create(input="more", temperature=9)
+            await (await socket.connection.ping())
+
+    with caplog.at_level("ERROR"):
+        run(talk())
+    assert not caplog.records
+
+
+def test_a_create_that_is_being_prepared_at_the_deadline_is_refused() -> None:
+    async def talk(socket: Socket, relay: Relay) -> None:
+        stored = await socket.completed(input="One.", store=True)
+        store = relay.app.services.store
+        load, waiting, gate = store.load_chain, asyncio.Event(), asyncio.Event()
+
+        async def slow(*arguments: Any) -> Any:
+            waiting.set()
+            await gate.wait()
+            return await load(*arguments)
+
+        store.load_chain = slow  # type: ignore[method-assign]
+        async with connected(relay.port) as other:
+            await other.create(input="Two.", previous_response_id=stored["id"])
+            await waiting.wait()
+            await relay.app.on_deadline()
+            gate.set()
+            assert (await other.events())[-1]["error"]["code"] == "server_overloaded"
+            assert len(relay.demo.requests) == 1
 
     on_socket(talk)
 
