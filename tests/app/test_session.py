@@ -488,7 +488,7 @@ async def behind(relay: Relay, around: Callable[[Any], Any]) -> AsyncIterator[in
         yield server.port
 
 
-@pytest.mark.parametrize("end", ["completed", "refused", "failed"])
+@pytest.mark.parametrize("end", ["completed", "refused here", "refused there", "failed"])
 def test_the_end_is_settled_before_it_is_told(end: str) -> None:
     """A client that has read the end may go on while the relay still waits for the server's ``send``."""
 
@@ -506,8 +506,12 @@ def test_the_end_is_settled_before_it_is_told(end: str) -> None:
             if end == "completed":
                 await socket.completed(input="Two.", stream_id="b", previous_response_id=parent)
                 return
-            fields = {"input": ORPHAN} if end == "refused" else {"input": "x y z", "model": "demo-error-2"}
-            await socket.turn(**fields, stream_id="a", previous_response_id=parent)
+            fields = {
+                "refused here": {"input": ORPHAN},
+                "refused there": {"input": "x", "model": "demo-fail-500"},
+                "failed": {"input": "x y z", "model": "demo-error-2"},
+            }
+            await socket.turn(**fields[end], stream_id="a", previous_response_id=parent)
             last = await socket.turn(input="Two.", stream_id="b", previous_response_id=parent)
             assert last["error"]["code"] == "previous_response_not_found"
 
