@@ -276,7 +276,7 @@ def _messages(build: Build, media: Mapping[str, Media]) -> tuple[Messages, dict[
         media,
         build.warnings,
         model=build.target.model,
-        native_system=build.record["mid_system"] == "native",
+        native_system=build.record["mid_system"] == "native" and "mid_system" not in build.repairs,
         keep_thoughts="thinking" not in build.repairs and not _thought_off(build),
         ttl=_ttl(request.params),
     )

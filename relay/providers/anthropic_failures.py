@@ -62,6 +62,7 @@ REPAIRS: Final[Mapping[str, re.Pattern[str]]] = {
         r"schema.{0,60}(too complex|not supported|unsupported|too many)",
         r"grammar.{0,40}(too large|timed? ?out)",
     ),
+    "mid_system": _words(r"role.{0,60}(user.{0,12}assistant|system)"),
     "effort": _words(r"(output_config\.)?effort.{0,60}not (supported|permitted|allowed)", r"thinking\.\w+.{0,80}tag"),
 }
 """Repair -> what a 400 says when ``build`` should leave it out or say it otherwise."""

@@ -318,6 +318,14 @@ def test_thoughts_of_another_model_are_left_out_and_said() -> None:
     assert call.transformations == (removed,)
 
 
+def test_the_part_of_an_output_is_named() -> None:
+    audio = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    parts = [{"type": "input_text", "text": "see"}, audio]
+    with pytest.raises(RelayError) as caught:
+        build({"input": [user("go"), function_call("a"), result("a", parts)]})
+    assert caught.value.param == "input[2].output[1]"
+
+
 def test_case_40_foreign_reasoning_is_left_out_and_said() -> None:
     foreign = {"type": "reasoning", "id": "rs_9", "summary": [], "encrypted_content": "gAAAAABo"}
     other = thinking('{"k":"rc"}', family="chat", identifier="rs_8")
@@ -493,6 +501,7 @@ def test_media_that_are_refused(part: Json, code: str) -> None:
     with pytest.raises(RelayError) as caught:
         block_of({"type": kind, **part})
     assert (caught.value.code, caught.value.status) == (code, 400)
+    assert caught.value.param == "input[0].content[0]"
     if "file_id" in part:
         with pytest.raises(RelayError):
             block_of({"type": "input_image", **part})

@@ -191,6 +191,25 @@ def test_a_schema_reaches_the_model_natively_as_a_tool_or_in_words(model: str) -
     run(scenario())
 
 
+def test_an_upstream_without_system_messages_gets_operator_notes() -> None:
+    items: Any = [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "three"},
+        {"role": "developer", "content": "be brief"},
+    ]
+
+    async def scenario() -> None:
+        async with relaying("anthropic") as relay, AsyncOpenAI(base_url=relay.base_url, api_key="client") as client:
+            response = await client.responses.create(model="demo", input=items)
+            assert response.status == "completed"
+            first, second = (json.loads(seen.body)["messages"] for seen in relay.demo.requests)
+            assert [message["role"] for message in first] == ["user", "assistant", "user", "system"]
+            assert [message["role"] for message in second] == ["user", "assistant", "user"]
+
+    run(scenario())
+
+
 def test_configured_headers_replace_the_version_and_join_the_betas() -> None:
     headers = (("Anthropic-Version", "2026-10-21"), ("anthropic-beta", "context-1m-2025-08-07"))
 

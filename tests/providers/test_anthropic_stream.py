@@ -758,6 +758,7 @@ def test_complaints_about_the_order_are_ours_and_repaired_once(words: str) -> No
         ("`temperature` and `top_p` cannot both be specified for this model.", "sampling"),
         ("output_config.format.schema: too many optional properties", "format"),
         ("output_config.effort: 'xhigh' is not supported", "effort"),
+        ("messages.2.role: Input should be 'user' or 'assistant'", "mid_system"),
         ("max_tokens: 5 > 4, which is the maximum allowed", None),
         ("messages.0.content.0.image.source.base64: invalid", None),
     ],
