@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from relay.responses.json import mended_text
+
 _TAG: Final = "relay1."
 
 
@@ -30,6 +32,7 @@ def _check(family: str, model: str, blocks: list[str]) -> int:
 
 def seal(family: str, model: str, blocks: list[str]) -> str:
     """The text of ``encrypted_content`` for ``blocks`` (each the JSON source text of one upstream block)."""
+    family, model, *blocks = map(mended_text, (family, model, *blocks))
     content = {"v": 1, "f": family, "m": model, "b": blocks, "c": _check(family, model, blocks)}
     return _TAG + base64.urlsafe_b64encode(orjson.dumps(content)).decode("ascii").rstrip("=")
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from relay.errors import RelayError
+from relay.responses.json import encoded
 
 JSON = dict[str, Any]
 
@@ -387,8 +388,8 @@ def arguments_of_call(item: JSON) -> str:
     if item["type"] == "function_call":
         return str(item.get("arguments") or "")
     if item["type"] == "custom_tool_call":
-        return orjson.dumps({"input": item.get("input", "")}).decode()
-    return orjson.dumps(EMULATIONS[_EMULATED_ITEMS[item["type"]]].arguments(item)).decode()
+        return encoded({"input": item.get("input", "")}).decode()
+    return encoded(EMULATIONS[_EMULATED_ITEMS[item["type"]]].arguments(item)).decode()
 
 
 def output_of(item: JSON) -> str | list[JSON]:

@@ -37,6 +37,10 @@ def test_blocks_keep_their_source_text() -> None:
     assert envelope.blocks == (source,)
 
 
+def test_lone_surrogates_are_mended_before_they_are_sealed() -> None:
+    assert unseal(seal("a", "m\ud800", ["b\udc00"])) == Envelope("a", "m\ufffd", ("b\ufffd",))
+
+
 def _encoded(content: object) -> str:
     return "relay1." + base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
 
