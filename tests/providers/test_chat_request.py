@@ -192,7 +192,6 @@ def test_rejected_parameters_name_themselves(name: str) -> None:
 @pytest.mark.parametrize(
     ("body", "quirks", "param"),
     [
-        ({"context_management": []}, None, "context_management"),
         ({"service_tier": "priority"}, None, "service_tier"),
         ({"service_tier": "flex"}, "mistral", "service_tier"),
         ({"text": {"verbosity": "high"}}, None, "text.verbosity"),

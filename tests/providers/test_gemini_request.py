@@ -160,7 +160,6 @@ def test_parameters(given: Json, expected: Json) -> None:
     [
         ({"stop": list("abcdef")}, ["stop"]),
         ({"logit_bias": {"1": 1}}, ["logit_bias"]),
-        ({"context_management": []}, ["context_management"]),
         ({"text": {"verbosity": "low"}}, ["text.verbosity"]),
         ({"reasoning": {"mode": "pro"}}, ["reasoning.mode"]),
         ({"parallel_tool_calls": False, "tools": [LOOK]}, ["parallel_tool_calls"]),
