@@ -122,15 +122,12 @@ class ChatTranslator:
         plain_event: tuple[bytes | None, bytes, str] | None = None
         for name, payload in events:
             # hot: bench/test_translators.py; one choice whose delta is a piece of text, and nothing else
-            if payload == b"[DONE]":
+            if payload.startswith(b"[DONE]"):
                 self._done = self.ended = True
                 return
             try:
                 chunk = orjson.loads(payload)
             except ValueError:
-                if payload.strip() == b"[DONE]":
-                    self._done = self.ended = True
-                    return
                 chunk = _read(name, payload)
             if name == b"error":
                 raise error_of(chunk)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
 from relay.errors import RelayError
@@ -183,21 +182,13 @@ def clean(message: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text[:MESSAGE_LIMIT]).strip()
 
 
-def retry_after(headers: Mapping[str, str], now: int | None = None) -> float | None:
-    """Seconds to wait by ``retry-after-ms`` or ``retry-after`` (a number; a date needs ``now``); None if unknown."""
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by ``retry-after-ms`` or ``retry-after``; None for a date, which needs a clock, and nonsense."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
         try:
-            seconds = float(value) * scale
-        except ValueError:
-            if now is None:
-                continue
-            try:
-                seconds = parsedate_to_datetime(value).timestamp() - now
-            except ValueError:
-                continue
+            seconds = float(headers[name]) * scale
+        except (KeyError, ValueError):
+            continue
         if 0 <= seconds < 86_400:
             return seconds
     return None

@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from relay.errors import RelayError
+from relay.responses.json import encoded
 from relay.responses.tools import CALL_TYPES, JSON, OUTPUT_TYPES, call_id_of
 
 
@@ -126,7 +127,7 @@ def _mcp_call(item: JSON) -> list[JSON]:
     output = item.get("output")
     if output is None:
         error = item.get("error")
-        output = error if isinstance(error, str) else orjson.dumps(error).decode() if error is not None else ""
+        output = error if isinstance(error, str) else encoded(error).decode() if error is not None else ""
     return _pair(name, str(item.get("arguments") or "{}"), str(output), item)
 
 
@@ -157,7 +158,5 @@ _HISTORY: Final[Mapping[str, Callable[[JSON], list[JSON]]]] = {
 
 
 def text_of(parts: Any) -> str:
-    """The text of a list of content parts, concatenated; a plain string is itself."""
-    if isinstance(parts, str):
-        return parts
+    """The text of a list of content parts, concatenated."""
     return "".join(str(part.get("text") or part.get("refusal") or "") for part in parts or [])
