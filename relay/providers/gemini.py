@@ -34,7 +34,7 @@ from relay.providers.gemini_stream import STOP_REASONS, Context, GeminiTranslato
 from relay.providers.gemini_tools import Build, offer_functions, offer_hosted, put_tools, reduced_schema
 from relay.providers.turns import Assist
 from relay.responses.emitter import Voice
-from relay.responses.json import mended
+from relay.responses.json import encoded
 from relay.responses.request import KNOWN, Request
 from relay.responses.tools import JSON, key_of_call
 
@@ -154,7 +154,7 @@ def _text(build: Build, value: JSON) -> None:
 def _format_in_words(form: JSON) -> str:
     if form["type"] == "json_object":
         return "Answer with one JSON object and nothing else."
-    schema = orjson.dumps(mended(form["schema"])).decode()
+    schema = encoded(form["schema"]).decode()
     return f"Answer with one JSON object that matches this JSON schema, and nothing else:\n{schema}"
 
 
@@ -299,13 +299,6 @@ def _extras(build: Build, target: Target) -> None:
             build.body.setdefault(name, value)
 
 
-def _encoded(body: JSON) -> bytes:
-    try:
-        return orjson.dumps(body)
-    except TypeError:
-        return orjson.dumps(mended(body))
-
-
 def _build(request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]) -> UpstreamRequest:
     warnings = Warnings(strict=request.strict)
     record = _record(target)
@@ -339,7 +332,7 @@ def _build(request: Request, target: Target, media: Mapping[str, Media], repairs
     )
     return UpstreamRequest(
         path_of(target, "streamGenerateContent?alt=sse"),
-        _encoded(build.body),
+        encoded(build.body),
         tools=tools,
         warnings=tuple(warnings.entries),
         transformations=tuple(contents.transformations),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -157,6 +157,6 @@ _HISTORY: Final[Mapping[str, Callable[[JSON], list[JSON]]]] = {
 }
 
 
-def text_of(parts: Any) -> str:
+def text_of(parts: list[JSON]) -> str:
     """The text of a list of content parts, concatenated."""
-    return "".join(str(part.get("text") or part.get("refusal") or "") for part in parts or [])
+    return "".join(str(part.get("text") or part.get("refusal") or "") for part in parts)
