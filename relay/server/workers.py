@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _GC_THRESHOLD: Final = 10_000  # allocations between two looks at the young; 700, the default, costs a short answer 4 %
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_HURRY_SIGNAL: Final = signal.SIGUSR1  # parent to worker: do not drain. A second SIGTERM would merge with a pending one
+_WORKER_SIGNALS: Final = (*_STOP_SIGNALS, _HURRY_SIGNAL)
 _KILL_S: Final = 15.0  # beyond all of a worker's own times of a drain
 
 
@@ -98,12 +100,17 @@ async def _serve(process: _Process, sock: socket.socket) -> None:
         event = hurried if asked.is_set() else asked
         event.set()
 
+    def on_hurry() -> None:
+        asked.set()
+        hurried.set()
+
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, on_stop)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # blocked by the parent until here
     if process.lifeline is not None:
+        loop.add_signal_handler(_HURRY_SIGNAL, on_hurry)
         loop.add_signal_handler(signal.SIGINT, lambda: None)  # the terminal's goes to the parent, which forwards it
         loop.add_reader(process.lifeline, asked.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _WORKER_SIGNALS)  # blocked by the parent until here
     app, on_drain, on_deadline = process.build()
     server = Server(app, process.settings, limits=process.limits, on_drain=on_drain, on_deadline=on_deadline)
     await server.start(sock)
@@ -202,7 +209,7 @@ class _Parent:
             if self._asked == 1:
                 worker.sock.close()  # else what connects now would wait in a queue that nobody reads
             if worker.pid:
-                os.kill(worker.pid, signal.SIGTERM)
+                os.kill(worker.pid, signal.SIGTERM if self._asked == 1 else _HURRY_SIGNAL)
 
     def _start_due(self) -> None:
         for worker in self._workers:
@@ -212,7 +219,7 @@ class _Parent:
     def _start(self, worker: _Worker) -> None:
         sys.stdout.flush()  # else the child would print it too
         # A signal between fork and the child's own handlers must not run ours in the child.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _WORKER_SIGNALS)
         try:
             if self._asked:
                 return
@@ -221,7 +228,7 @@ class _Parent:
             if not worker.pid:
                 self._become(worker)
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _WORKER_SIGNALS)
 
     def _become(self, worker: _Worker) -> None:
         """The child's life; does not return."""

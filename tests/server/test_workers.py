@@ -81,6 +81,7 @@ class Process:
         assert self.popen.stdout is not None
         self.out = self.popen.stdout
         self.port = 0
+        self.answering = 0  # the process that answers what has begun
 
     def line(self) -> str:
         """The next line, or "" at the end."""
@@ -106,12 +107,13 @@ class Process:
 
     @contextmanager
     def begun(self, path: str) -> Iterator[socket.socket]:
-        """A request whose response has begun."""
+        """A request whose response has begun, up to its first chunk, which says who answers."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as sock:
             sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-            head = b""
-            while b"\r\n\r\n" not in head:
-                head += sock.recv(1000)
+            data = b""
+            while data.partition(b"\r\n\r\n")[2].count(b"\r\n") < 2:
+                data += sock.recv(1000)
+            self.answering = int(data.split(b"\r\n")[-2])
             yield sock
 
     def end(self) -> tuple[int, list[str]]:
@@ -145,6 +147,12 @@ def alive(pid: int) -> bool:
     except (ProcessLookupError, FileNotFoundError):
         return False
     return state != "Z"
+
+
+def pending(pid: int) -> str:
+    """The signals that were sent to a process and that it has not yet taken, a hexadecimal mask."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("ShdPnd:"))
 
 
 def free_port() -> int:
@@ -190,6 +198,27 @@ def test_a_second_signal_cuts_the_drain_short(workers: int) -> None:
         assert code == 0
         assert "cancelled" in lines
         assert "deadline" not in lines
+
+
+def test_a_worker_that_sleeps_through_both_signals_does_not_drain() -> None:
+    """Two signals of one kind that a process has not yet taken are one."""
+    with running(0, 2, 60) as process:
+        with process.begun("/long") as sock:
+            worker = process.answering
+            os.kill(worker, signal.SIGSTOP)
+            process.popen.terminate()
+            while process.line() != "drain":  # the other worker's: the parent has forwarded the first
+                pass
+            before = pending(worker)
+            process.popen.terminate()
+            eventually(lambda: pending(worker) != before)
+            begin = time.monotonic()
+            os.kill(worker, signal.SIGCONT)
+            assert b"0\r\n\r\n" not in sock.makefile("rb").read()
+        code, lines = process.end()
+        assert time.monotonic() - begin < 5
+        assert code == 0
+        assert "cancelled" in lines
 
 
 @pytest.mark.parametrize("fixed", [True, False], ids=["fixed port", "any port"])
