@@ -194,7 +194,7 @@ def test_one_large_event(dialect: str) -> None:
     """4 MiB and 8 MiB of text in one event, in reads of 64 KiB."""
     (item,) = translate(dialect, text(dialect, 1, 4 * MIB))
     assert len(item["content"][0]["text"]) == 4 * MIB
-    assert_linear(lambda size: translate(dialect, text(dialect, 1, size)), 2 * MIB)
+    assert_linear(lambda size: translate(dialect, text(dialect, 1, size)), 4 * MIB)
 
 
 @EVERY
