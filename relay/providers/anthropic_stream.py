@@ -128,14 +128,16 @@ class AnthropicTranslator:
         """Bytes of the stream. Raises: RelayError for an error that the upstream reports, or nonsense."""
         if self.ended:
             return
-        read = self._decoder.cut(data)
-        if self._splice.ready:
+        decoder, splice = self._decoder, self._splice
+        clear = decoder.clear
+        block = data if clear else decoder.cut(data)
+        if splice.ready:
             # hot: bench/test_translators.py; a read that holds nothing but pieces of text
-            literals = self._splice.literals(read)
+            literals = splice.literals(block)
             if literals is not None:
-                self._on_literals([literal for literal in literals if literal])
+                self._on_literals(literals)
                 return
-        self._feed(self._decoder.parse(read))
+        self._feed(decoder.parse(decoder.cut(data) if clear else block))
 
     def _on_literals(self, literals: list[bytes]) -> None:
         if literals and self._spliced is not None:

@@ -107,16 +107,16 @@ class ChatTranslator:
         """Bytes of the stream. Raises: RelayError for an error that the upstream reports, or nonsense."""
         if self.ended:
             return
-        block = self._decoder.cut(data)
-        splice = self._splice
+        decoder, splice = self._decoder, self._splice
+        clear = decoder.clear
+        block = data if clear else decoder.cut(data)
         if splice.ready and not self._thinking.pending:
             # hot: bench/test_translators.py; a read that holds nothing but pieces of text
             literals = splice.literals(block)
             if literals is not None:
-                if said := [literal for literal in literals if literal]:
-                    self._voice.literals(said)
+                self._voice.literals(literals)
                 return
-        self._feed(self._decoder.parse(block))
+        self._feed(decoder.parse(decoder.cut(data) if clear else block))
 
     def _feed(self, events: list[tuple[bytes | None, bytes]]) -> None:
         plain_event: tuple[bytes | None, bytes, str] | None = None

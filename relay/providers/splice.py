@@ -18,8 +18,9 @@ import orjson
 TRIES_LIMIT: Final = 16
 """Templates that are learned for one stream; one whose events differ each time is parsed whole from then on."""
 
-# the inside of a string literal as orjson writes it, several joined by LF; other escapes are not canonical
-_CANONICAL: Final = re.compile(rb'[^"\\\x00-\x1f]*(?:(?:\\["\\bfnrt]|\n)[^"\\\x00-\x1f]*)*')
+# the inside of a string literal as orjson writes it: other escapes are not canonical; and several, joined by LF
+_ONE: Final = re.compile(rb'[^"\\\x00-\x1f]*(?:\\["\\bfnrt][^"\\\x00-\x1f]*)*')
+_SEVERAL: Final = re.compile(rb'[^"\\\x00-\x1f]*(?:(?:\\["\\bfnrt]|\n)[^"\\\x00-\x1f]*)*')
 
 
 class Splice:
@@ -36,18 +37,26 @@ class Splice:
         """Whether a template is known."""
 
     def literals(self, block: bytes) -> list[bytes] | None:
-        """The insides of the string literals of all events; None where the block has any other event."""
+        """The insides of the string literals of all events that are not empty; None where the block has any other event.
+
+        What has literals is whole events with line feeds for line ends, whether a ``Decoder`` has cut it or not.
+        """
         head, tail = self._head, self._tail
         if not (block.startswith(head) and block.endswith(tail)) or len(block) < len(head) + len(tail):
             return None
         inside = block[len(head) : len(block) - len(tail)]
-        found = inside.split(self._between)
-        joined = inside if len(found) == 1 else b"\n".join(found)
-        if _CANONICAL.fullmatch(joined) is None or joined.count(b"\n") != len(found) - 1:
-            return None
-        if not joined.isascii():
+        if _ONE.fullmatch(inside) is not None:
+            found = [inside] if inside else []
+        else:
+            found = inside.split(self._between)
+            inside = b"\n".join(found)
+            if _SEVERAL.fullmatch(inside) is None or inside.count(b"\n") != len(found) - 1:
+                return None
+            if b"" in found:
+                found = [literal for literal in found if literal]
+        if not inside.isascii():
             try:
-                joined.decode()
+                inside.decode()
             except UnicodeDecodeError:
                 return None
         return found

@@ -298,15 +298,19 @@ class Voice:
         message = self._message
         if message is None or message.suspended:
             message = self._open_message()
-        message.text(self.emitter, delta)
+        run = message.text_run or message.open_text(self.emitter)
+        run.add(self.emitter, delta)
 
     def literals(self, literals: list[bytes]) -> None:
         """Several pieces of visible text, each the inside of a JSON string as orjson writes it; none is empty."""
         # hot: bench/test_emitter.py
+        if not literals:
+            return
         message = self._message
         if message is None or message.suspended:
             message = self._open_message()
-        message.literals(self.emitter, literals)
+        run = message.text_run or message.open_text(self.emitter)
+        run.add_literals(self.emitter, literals)
 
     def logprobs(self, delta: str, logprobs: list[dict[str, Any]]) -> None:
         """Visible text with its log probabilities."""

@@ -67,10 +67,11 @@ class Run:
             for literal in literals:
                 self.add(emitter, orjson.loads(b'"%b"' % literal))
             return
-        emitter.retain(sum(map(len, literals)) + 2 * len(literals))
+        count = len(literals)
+        emitter.retain(sum(map(len, literals)) + 2 * count)
         self._literals += literals
         number = emitter.sequence_number
-        emitter.sequence_number = number + len(literals)
+        emitter.sequence_number = number + count
         emitter.sink.write_run(self.name, self.head, literals, self.tail, number)
 
     def whole(self, emitter: Emitter) -> str:
@@ -121,38 +122,30 @@ class Item:
 
 
 class Message(Item):
-    """An assistant message: parts of text or refusal, one open at a time."""
+    """An assistant message: parts of text or refusal, one open at a time.
 
-    __slots__ = ("_annotations", "_kind", "_logprobs", "_run", "suspended")
+    ``text_run``: what takes deltas of the open ``output_text`` part, where that is what is open; else ``open_text``.
+    """
+
+    __slots__ = ("_annotations", "_kind", "_logprobs", "_run", "suspended", "text_run")
 
     def __init__(self, emitter: Emitter) -> None:
         item = {"type": "message", "status": "in_progress", "role": "assistant", "content": []}
         super().__init__(emitter, "msg", item)
         self._run: Run | None = None
+        self.text_run: Run | None = None
         self._kind = ""
         self._annotations: list[dict[str, Any]] = []
         self._logprobs: list[dict[str, Any]] = []
         self.suspended = False
 
-    def text(self, emitter: Emitter, delta: str) -> None:
-        """A delta of ``output_text``."""
-        run = self._run
-        if run is None or self._kind != "output_text":
-            run = self._open_part(emitter, "output_text")
-        run.add(emitter, delta)
-
-    def literals(self, emitter: Emitter, literals: list[bytes]) -> None:
-        """Deltas of ``output_text`` as JSON string literals (``Run.add_literals``)."""
-        run = self._run
-        if run is None or self._kind != "output_text":
-            run = self._open_part(emitter, "output_text")
-        run.add_literals(emitter, literals)
+    def open_text(self, emitter: Emitter) -> Run:
+        """Open an ``output_text`` part; what was open is closed."""
+        return self._open_part(emitter, "output_text")
 
     def text_with_logprobs(self, emitter: Emitter, delta: str, logprobs: list[dict[str, Any]]) -> None:
         """A delta and its log probabilities: ``[{token, logprob, bytes, top_logprobs: […]}]``."""
-        run = self._run
-        if run is None or self._kind != "output_text":
-            run = self._open_part(emitter, "output_text")
+        run = self.text_run or self.open_text(emitter)
         encoded = _dumps(logprobs)
         emitter.retain(len(encoded))
         run.add(emitter, delta, b',"logprobs":' + encoded + _PLAIN_TAIL)
@@ -167,8 +160,8 @@ class Message(Item):
 
     def annotation(self, emitter: Emitter, annotation: dict[str, Any]) -> None:
         """``output_text.annotation.added`` on the open text part (one is opened where there is none)."""
-        if self._run is None or self._kind != "output_text":
-            self._open_part(emitter, "output_text")
+        if self.text_run is None:
+            self.open_text(emitter)
         emitter.retain(len(_dumps(annotation)))
         fields = self.place(
             content_index=len(self.item["content"]), annotation_index=len(self._annotations), annotation=annotation
@@ -178,11 +171,11 @@ class Message(Item):
 
     def text_length(self, emitter: Emitter) -> int:
         """Characters in the open text part so far; 0 without one."""
-        return len(self._run.whole(emitter)) if self._run is not None and self._kind == "output_text" else 0
+        return len(self.text_so_far(emitter))
 
     def text_so_far(self, emitter: Emitter) -> str:
         """The text of the open text part; empty without one."""
-        return self._run.whole(emitter) if self._run is not None and self._kind == "output_text" else ""
+        return self.text_run.whole(emitter) if self.text_run is not None else ""
 
     def settle(self, emitter: Emitter) -> None:
         """Close the open part."""
@@ -195,7 +188,7 @@ class Message(Item):
         self._kind = kind
         if kind == "output_text":
             part: dict[str, Any] = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
-            self._run = Run("response.output_text.delta", place, _TEXT_TAIL)
+            self._run = self.text_run = Run("response.output_text.delta", place, _TEXT_TAIL)
         else:
             part = {"type": "refusal", "refusal": ""}
             self._run = Run("response.refusal.delta", place)
@@ -221,7 +214,7 @@ class Message(Item):
             emitter.event("response.refusal.done", {**place, "refusal": text})
         emitter.event("response.content_part.done", {**place, "part": part})
         self.item["content"].append(part)
-        self._run = None
+        self._run = self.text_run = None
 
 
 class Reasoning(Item):

@@ -45,10 +45,12 @@ class SSESink:
     def write_run(self, name: bytes, head: bytes, literals: list[bytes], tail: bytes, number: int) -> None:
         """All events as one piece."""
         # hot: bench/test_emitter.py
+        if len(literals) == 1:
+            self._frames.append(b'event: %b\ndata: %b"%b"%b%d}\n\n' % (name, head, literals[0], tail, number))
+            return
         lead = b'event: %b\ndata: %b"' % (name, head)
         tail = b'"' + tail
-        frames = [b"%b%b%b%d}\n\n" % (lead, literal, tail, at) for at, literal in enumerate(literals, number)]
-        self._frames.append(b"".join(frames) if len(frames) > 1 else frames[0])
+        self._frames += [b"%b%b%b%d}\n\n" % (lead, literal, tail, at) for at, literal in enumerate(literals, number)]
 
     def write_framed(self, block: bytes, skip: int) -> None:
         """The block as it is."""
@@ -83,7 +85,12 @@ class SocketSink:
     def write_run(self, name: bytes, head: bytes, literals: list[bytes], tail: bytes, number: int) -> None:
         """One message for each."""
         # hot: bench/test_emitter.py
-        lead = self._head + head[1:] + b'"' if self._head else head + b'"'
+        if self._head:
+            head = self._head + head[1:]
+        if len(literals) == 1:
+            self._texts.append(b'%b"%b"%b%d}' % (head, literals[0], tail, number))
+            return
+        lead = head + b'"'
         tail = b'"' + tail
         self._texts += [b"%b%b%b%d}" % (lead, literal, tail, at) for at, literal in enumerate(literals, number)]
 

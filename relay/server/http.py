@@ -37,6 +37,7 @@ class HttpConnection(asyncio.Protocol):
         self._scanner = Scanner(context.limits.head_bytes, context.settings.max_body_bytes)
         self._parser = make_parser(self)
         self._transport: asyncio.Transport
+        self.write: Callable[[bytes], None]
         self._base: dict[str, Any] = {}  # what all scopes of this connection share
         self._head: Head | None = None  # parsed, not yet begun
         self._ended = False  # the parser has seen the request's end
@@ -58,6 +59,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport = cast(asyncio.Transport, transport)
+        self.write = transport.write
         context, limits = self._context, self._limits
         others = len(context.connections)
         context.add(self)
@@ -193,9 +195,6 @@ class HttpConnection(asyncio.Protocol):
         self._context.remove(self)
 
     # --- what a request calls ---
-
-    def write(self, data: bytes) -> None:
-        self._transport.write(data)
 
     async def drained(self) -> None:
         """Return once the client has taken enough of what was written, or is gone."""

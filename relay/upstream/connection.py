@@ -281,8 +281,18 @@ class Answer:
         self._buffered_bytes += len(data)
         if self._ended:
             self._trim()
-        if self._consumer is not None:
-            self._push_on(self._consumer)
+        consume = self._consumer
+        if consume is not None:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self._buffered_bytes = 0
+            try:
+                if consume(data):
+                    return
+            except Exception as error:  # nobody is above a transport's callback: it is raised in ``push``
+                self._push_error = error
+            self._consumer = None
+            self._wake()
             return
         if self._buffered_bytes > HIGH_WATER_BYTES and not self._paused and not self._ended:
             self._pause()
@@ -342,20 +352,6 @@ class Answer:
             self._end(keep=self._parser.should_keep_alive())  # type: ignore[union-attr]
 
     # -- inside
-
-    def _push_on(self, consume: Consumer) -> None:
-        pieces = self._pieces
-        if pieces:
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
-            self._buffered_bytes = 0
-            try:
-                if consume(data):
-                    return
-            except Exception as error:  # nobody is above a transport's callback: it is raised in ``push``
-                self._push_error = error
-        self._consumer = None
-        self._wake()
 
     async def _arrival(self) -> None:
         waiter = self._waiter = self._loop.create_future()

@@ -349,6 +349,9 @@ STATUS_LINES: Final[dict[int, bytes]] = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
 }
 CONTINUE: Final = STATUS_LINES[100] + b"\r\n"
+CHUNK: Final = b"%x\r\n%b\r\n"
+"""``CHUNK % (len(data), data)``, where ``data`` is not empty."""
+
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -364,8 +367,3 @@ def encode_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         raise ValueError("a response header holds CR, LF or NUL")
     line = STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
     return b"%b%b\r\n" % (line, block)
-
-
-def encode_chunk(data: bytes) -> bytes:
-    """``data``, not empty, as one chunk."""
-    return b"%x\r\n%b\r\n" % (len(data), data)

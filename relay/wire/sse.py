@@ -23,9 +23,11 @@ class Decoder:
     """Cuts events; time and memory are linear in the stream, whatever its split.
 
     ``comments`` counts comment lines; ``stray`` holds the first 2 KiB of lines that are no SSE at all, for error texts.
+    ``clear``: nothing of what was fed is kept, so a read that is known to be whole events with line feeds is its own
+    ``cut``.
     """
 
-    __slots__ = ("_buffer", "_fresh", "_limit", "_scanned", "_skip_lf", "comments", "stray")
+    __slots__ = ("_buffer", "_fresh", "_limit", "_scanned", "_skip_lf", "clear", "comments", "stray")
 
     def __init__(self, limit_bytes: int = EVENT_LIMIT_BYTES) -> None:
         self._limit = limit_bytes
@@ -33,6 +35,7 @@ class Decoder:
         self._scanned = 0
         self._skip_lf = False
         self._fresh = True
+        self.clear = False
         self.comments = 0
         self.stray = b""
 
@@ -55,7 +58,9 @@ class Decoder:
             data = self._without_bom(data)
         # hot: bench/test_sse.py; most reads hold whole events and need no buffer
         if not buffer and data.endswith(b"\n\n"):
+            self.clear = not (self._fresh or self._skip_lf)
             return data
+        self.clear = False
         buffer += data
         end = buffer.rfind(b"\n\n", max(self._scanned - 1, 0))
         if end < 0:

@@ -397,6 +397,12 @@ def text_frames(payloads: Iterable[bytes]) -> list[bytes]:
     return parts
 
 
+def text_frame(payload: bytes) -> bytes:
+    """A text message of less than 64 KiB, as ``text_frames`` frames it."""
+    size = len(payload)
+    return (_SHORT_TEXT[size] if size < 126 else _pack_medium(0x817E, size)) + payload
+
+
 def deflated_text_frames(payloads: Iterable[bytes], deflate: Deflate, from_bytes: int) -> list[bytes]:
     """As ``text_frames``; each message of at least ``from_bytes`` is compressed by itself."""
     parts: list[bytes] = []

@@ -48,14 +48,15 @@ def test_what_is_cut_out_is_what_a_parser_reads(
     block = b"".join(event(text, name, **style) for text in texts)
     literals = splice.literals(block)
     if literals is not None:
-        assert [orjson.loads(b'"' + literal + b'"') for literal in literals] == texts
-        assert [b'"' + literal + b'"' for literal in literals] == [orjson.dumps(text) for text in texts]
+        said = [text for text in texts if text]
+        assert [orjson.loads(b'"' + literal + b'"') for literal in literals] == said
+        assert [b'"' + literal + b'"' for literal in literals] == [orjson.dumps(text) for text in said]
 
 
 def test_several_events_and_their_escapes() -> None:
     splice = learned(event("Hello", **COMPACT), "Hello")
     block = b"".join(event(text, **COMPACT) for text in ("a", 'say "x"\n', "tab\t\\", "Zürich 😀", ""))
-    assert splice.literals(block) == [b"a", b'say \\"x\\"\\n', b"tab\\t\\\\", "Zürich 😀".encode(), b""]
+    assert splice.literals(block) == [b"a", b'say \\"x\\"\\n', b"tab\\t\\\\", "Zürich 😀".encode()]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_a_block_as_long_as_its_frame_is_no_event() -> None:
     splice = Splice()
     splice.learn(None, b'{"content":"aa"}', KEY, "aa")
     assert splice.literals(b'data: {"content":"}\n\n') is None
-    assert splice.literals(b'data: {"content":""}\n\n') == [b""]
+    assert splice.literals(b'data: {"content":""}\n\n') == []
 
 
 @pytest.mark.parametrize(

@@ -354,13 +354,19 @@ def test_head_and_first_body_go_out_in_one_write_and_each_send_is_one(http: str,
     from relay.server.http import HttpConnection
 
     writes = []
-    write = HttpConnection.write
+    connection_made = HttpConnection.connection_made
 
-    def counted(self: HttpConnection, data: bytes) -> None:
-        writes.append(data)
-        write(self, data)
+    def counting(self: HttpConnection, transport: asyncio.BaseTransport) -> None:
+        connection_made(self, transport)
+        write = self.write
 
-    monkeypatch.setattr(HttpConnection, "write", counted)
+        def counted(data: bytes) -> None:
+            writes.append(data)
+            write(data)
+
+        self.write = counted
+
+    monkeypatch.setattr(HttpConnection, "connection_made", counting)
 
     async def main() -> None:
         app = says(start(), body(b"abc", True), body(b"", True), body(b"d", True), body(b"ef"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from relay.errors import RelayError
 from relay.wire import http1
-from relay.wire.http1 import RULES, Scanner, encode_chunk, encode_head, split_target
+from relay.wire.http1 import CHUNK, RULES, Scanner, encode_head, split_target
 from tests.server.breaches import BREACHES, SOUND
 
 Outcome = tuple[list[bytes], bool, int] | tuple[str, str]
@@ -191,7 +191,7 @@ def test_a_response_head() -> None:
     assert encode_head(200, [(b"a", b"b"), (b"c", b"")]) == b"HTTP/1.1 200 OK\r\na: b\r\nc: \r\n\r\n"
     assert encode_head(204, []) == b"HTTP/1.1 204 No Content\r\n\r\n"
     assert encode_head(599, []) == b"HTTP/1.1 599 \r\n\r\n"
-    assert encode_chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
+    assert CHUNK % (26, b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
 
 
 @pytest.mark.parametrize("value", [b"a\rb", b"a\nb", b"a\x00b", b"a\r\nx: y", b"\r\n", b"\n"])

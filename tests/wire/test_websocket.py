@@ -395,6 +395,9 @@ def test_writes_text_in_every_length_form() -> None:
     assert b"".join(websocket.text_frames([b"Hello"])) == bytes.fromhex("810548656c6c6f")  # RFC 6455 §5.7
     texts = ["€" * (size // 3) + "x" * (size % 3) for size in SIZES]
     assert as_client(b"".join(websocket.text_frames(text.encode() for text in texts))) == texts
+    small = [text for text in texts if len(text.encode()) < 65_536]
+    assert len(small) > 3
+    assert as_client(b"".join(websocket.text_frame(text.encode()) for text in small)) == small
 
 
 def test_writes_bytes_in_every_length_form() -> None:
