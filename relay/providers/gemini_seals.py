@@ -39,7 +39,8 @@ class Seals:
     def flush(self) -> None:
         """Write what waits."""
         if self.pending:
-            blocks = [source(block) for block in self.pending]
+            has_text = self._voice.text_length() > 0
+            blocks = [source(block if has_text else _alone(block)) for block in self.pending]
             self.pending = []
             self._voice.envelope(seal(FAMILY, self._model, blocks))
             self._voice.reasoning_end()
@@ -48,6 +49,11 @@ class Seals:
         """Output of another kind follows: what waits belongs to what ends here."""
         self.flush()
         self.kind = kind
+
+
+def _alone(block: JSON) -> JSON:
+    """A signature on empty text that no text came with: a part where it stands, no mark of the message before it."""
+    return {"k": "part", "part": {"text": "", "thoughtSignature": block["sig"]}} if block["k"] == "text" else block
 
 
 def source(value: JSON) -> str:

@@ -37,7 +37,7 @@ class Splice:
         """Whether a template is known."""
 
     def literals(self, block: bytes) -> list[bytes] | None:
-        """The insides of the string literals of all events that are not empty; None where the block has any other event.
+        """The insides of the string literals of all events, but empty ones; None where the block has any other event.
 
         What has literals is whole events with line feeds for line ends, whether a ``Decoder`` has cut it or not.
         """

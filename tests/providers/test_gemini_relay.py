@@ -18,7 +18,7 @@ import orjson
 import pytest
 from google import genai
 from google.genai import _common, models, types
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from relay.errors import RelayError
@@ -183,12 +183,14 @@ def _seen_again(parts: list[Json]) -> list[Json]:
     """What of an answer's parts is due in the next request: unsigned thoughts and empty texts are not; neighbouring
     unsigned texts are one; the first call without its signature has the sentinel."""
     due: list[Json] = []
-    called = False
+    called = apart = False
     for part in parts:
         signed = "thoughtSignature" in part
         if "text" in part and not signed and (part.get("thought") or not part["text"]):
+            apart = apart or bool(part["text"])  # a thought between two texts
             continue
-        if "text" in part and not signed and due and set(due[-1]) == {"text"}:
+        apart, was_apart = False, apart
+        if "text" in part and not signed and not was_apart and due and set(due[-1]) == {"text"}:
             due[-1] = {"text": due[-1]["text"] + part["text"]}
             continue
         if "functionCall" in part:
@@ -217,6 +219,10 @@ def _outputs(output: list[Json]) -> list[Json]:
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(ANSWERS)
+@example([{"text": "a"}, {"text": "a", "thought": True}, {"text": "a"}])
+@example([{"text": "a"}, {"text": ""}, {"text": "a"}])
+@example([{"text": "a"}, {"text": "a", "thought": True}, {"text": "", "thoughtSignature": "c2ln"}])
+@example([{"text": "", "thoughtSignature": "c2ln"}, {"text": "b"}])
 def test_every_part_comes_back_in_its_place(parts: list[Json]) -> None:
     body: Json = {"input": [{"role": "user", "content": "hi"}], "tools": TOOLS}
     output = _answer(body, parts, **OPTIONS)
