@@ -9,6 +9,7 @@ no queue. The task is the client's request; ``finally`` closes the upstream conn
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
@@ -159,7 +160,8 @@ class Turn:
         finally:
             self.services.end(self)
             record = self._record(end)
-            access_log.info("%s", record.line())
+            if access_log.isEnabledFor(logging.INFO):
+                access_log.info("%s", record.line())
             if self.services.on_record is not None:
                 self.services.on_record(record)
         return record
@@ -321,6 +323,8 @@ class Turn:
                 for warning in call.warnings:
                     self.emitter.warn(*warning)
                 continue
+            if len(plan.calls) > 1 or not isinstance(outcome, Done):
+                await self._flush()
             if isinstance(outcome, Done):
                 return outcome
             hops += 1
@@ -379,9 +383,9 @@ class Turn:
             while data := await answer.read():
                 # the pull: before the stream has begun, for a client that is behind, for a server that is not ours
                 translator.feed(data)
-                await self._flush()
-                if translator.ended:
+                if translator.ended:  # what it said goes out with what follows, at once or before anything that waits
                     break
+                await self._flush()
                 if attachment.pushes and (attachment.begun or not attachment.streams):
                     await answer.push(consume)
                     if translator.ended:

@@ -182,6 +182,7 @@ class Emitter:
         """Write the one terminal event and end the sink."""
         self.lifecycle("response." + str(self.response["status"]))
         self.sink.end()
+        self._voices, self._outputs = [], []  # they hold the emitter: without the circle all go at once
 
     # --- what translators and items call
 

@@ -280,7 +280,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _answer(self, error: RelayError) -> None:
         """Write an error in the API's envelope instead of the app's response, and close."""
-        bodiless = self._request is not None and self._request.scope["method"] == "HEAD"
+        bodiless = self._request is not None and self._request.head_only
         body = error.body()
         headers = [
             (b"content-type", b"application/json"),

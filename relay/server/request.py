@@ -43,7 +43,6 @@ class Request:
         "_continue",
         "_disconnect_sent",
         "_end_told",
-        "_head_only",
         "_headers",
         "_left",
         "_status",
@@ -51,6 +50,7 @@ class Request:
         "buffered_bytes",
         "close",
         "gone",
+        "head_only",
         "received",
         "responded",
         "scope",
@@ -63,7 +63,7 @@ class Request:
         self.scope = scope
         self.version: str = scope["http_version"]
         self.close = close  # the connection, after this response
-        self._head_only = scope["method"] == "HEAD"
+        self.head_only = scope["method"] == "HEAD"
         self._continue = expects_continue
         self._body: list[bytes] = []
         self._body_waiter: asyncio.Future[None] | None = None
@@ -92,6 +92,7 @@ class Request:
                 logger.error("the app failed in %s %s", self.scope["method"], self.scope["path"], exc_info=failure)
         if not self.responded and not self.gone:
             self._wire.on_failure(error)
+        self.scope = {}  # which holds ``write_now``: without the circle both go at once
 
     # --- the request ---
 
@@ -198,7 +199,7 @@ class Request:
                 self.close = self.close or b"close" in value.lower()
                 continue
             kept.append((name, value))
-        if self._head_only or self._status in _BODILESS:
+        if self.head_only or self._status in _BODILESS:
             self._left = 0
         elif self._left is None:
             if self.version == "1.1":
@@ -209,7 +210,7 @@ class Request:
 
     def _send_body(self, body: bytes, more: bool) -> None:
         """Write the head, where it was not yet, and ``body`` in its framing at once."""
-        if self._head_only or self._status in _BODILESS:
+        if self.head_only or self._status in _BODILESS:
             body = b""
         if self._left is not None:
             self._left -= len(body)

@@ -13,7 +13,7 @@ from relay.providers.registry import PROVIDERS
 from tests.app.support import PATHS, fronting, post
 from tests.app.upstreams import HEAD, chunk, first, token, upstream
 from tests.server.support import PARSERS, Client
-from tests.support import run
+from tests.support import run, until
 
 TOKENS = 8
 
@@ -96,3 +96,40 @@ def test_one_client_write_per_upstream_read() -> None:
             assert text.count(b"\r\n") <= 12  # one chunk on the wire: its size line and the head's lines
 
     run(count())
+
+
+_WHOLE: dict[str, list[tuple[str | None, dict[str, Any] | bytes]]] = {
+    "chat": [(None, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}), (None, b"[DONE]")],
+    "anthropic": [
+        ("content_block_stop", {"type": "content_block_stop", "index": 0}),
+        ("message_delta", {"type": "message_delta", "delta": {"stop_reason": "pause_turn"}, "usage": {}}),
+        ("message_stop", {"type": "message_stop"}),
+    ],
+}
+
+
+@pytest.mark.parametrize(("dialect", "answers"), [("chat", 2), ("anthropic", 1)], ids=["n answers", "pause_turn"])
+def test_an_answer_in_one_read_does_not_wait_for_the_next_call(dialect: str, answers: int) -> None:
+    """The end of an upstream's answer is not the end of the response: what it said is shown meanwhile."""
+
+    async def follow() -> None:
+        async with (
+            upstream() as one,
+            fronting(dialect, f"http://127.0.0.1:{one.port}{PATHS[dialect]}") as relay,
+        ):
+            client = await Client.connect(relay.port)
+            client.write(post({"model": "m", "input": "hi", "stream": True, "n": answers}))
+            await until(lambda: one.connections == answers)
+            await one.asked.wait()
+            end = b"".join(
+                (f"event: {name}\n".encode() if name else b"")
+                + b"data: %b\n\n" % (data if isinstance(data, bytes) else orjson.dumps(data))
+                for name, data in _WHOLE[dialect]
+            )
+            one.write(HEAD + chunk(first(dialect) + token(dialect, "shown", 0) + end) + b"0\r\n\r\n")
+            async with asyncio.timeout(5):
+                text = await client.reader.readuntil(b'"delta":"shown"')
+            assert b"response.output_item.added" in text
+            client.reset()
+
+    run(follow())
