@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from relay.providers.splice import cut
+
 _DELTA: Final = b'"delta":"'
 _NUMBER: Final = b'"sequence_number":'
 _PADDING: Final = b'"obfuscation":"'
@@ -106,10 +108,7 @@ class Run:
             return NO_PASSAGE
         number_first = self._number_first
         lead, start, middle, end = self._constants
-        chunks = block[len(self._open) :].split(self._between)
-        last, blank_line, _ = chunks.pop().partition(b"\n\n")
-        if blank_line and last.endswith(end):
-            chunks.append(last[: -len(end)])
+        chunks = self._chunks(block)
         number, used, kept, around = theirs, 0, 0, len(self._between)
         keep = self.pieces.append
         for chunk in chunks:
@@ -143,6 +142,19 @@ class Run:
         if theirs == ours and self._framed:
             return Passage(events, used, kept, block if used == len(block) else block[:used])
         return Passage(events, used, kept, self._rewritten(chunks[:events], theirs, ours))
+
+    def _chunks(self, block: bytes) -> list[bytes]:
+        """The variable bytes of the events at the beginning of the block that have the constants in their places."""
+        begin, end = len(self._open), self._constants.end
+        if block.endswith(end + b"\n\n"):
+            chunks = cut(block, begin, len(end))
+            if self._between.join(chunks) == block[begin : len(block) - len(end) - 2]:
+                return chunks
+        chunks = block[begin:].split(self._between)
+        last, blank_line, _ = chunks.pop().partition(b"\n\n")
+        if blank_line and last.endswith(end):
+            chunks.append(last[: -len(end)])
+        return chunks
 
     def _rewritten(self, chunks: list[bytes], theirs: int, ours: int) -> bytes:
         lead, start, _, end = self._constants

@@ -23,6 +23,16 @@ _ONE: Final = re.compile(rb'[^"\\\x00-\x1f]*(?:\\["\\bfnrt][^"\\\x00-\x1f]*)*')
 _SEVERAL: Final = re.compile(rb'[^"\\\x00-\x1f]*(?:(?:\\["\\bfnrt]|\n)[^"\\\x00-\x1f]*)*')
 
 
+def cut(block: bytes, before: int, after: int) -> list[bytes]:
+    """What stands in each event of a block behind its first ``before`` and ahead of its last ``after`` bytes.
+
+    It is for the caller to see, by joining them again, whether these are all alike. A search for a long separator is
+    slow: for each occurrence CPython prepares it anew (0.9 us for one of 150 bytes).
+    """
+    stop = -after or None
+    return [event[before:stop] for event in block[:-2].split(b"\n\n")]
+
+
 class Splice:
     """``literals(block)`` of a block of whole events; ``learn`` from an event that said a piece of text only."""
 
@@ -48,7 +58,9 @@ class Splice:
         if _ONE.fullmatch(inside) is not None:
             found = [inside] if inside else []
         else:
-            found = inside.split(self._between)
+            found = cut(block, len(head), len(tail) - 2)
+            if self._between.join(found) != inside:
+                return None
             inside = b"\n".join(found)
             if _SEVERAL.fullmatch(inside) is None or inside.count(b"\n") != len(found) - 1:
                 return None

@@ -172,7 +172,10 @@ class Emitter:
         return [output.item for output in self._outputs]
 
     def usage_so_far(self) -> Usage | None:
-        """The sum over all voices, as far as the upstreams have said."""
+        """The sum over all voices, as far as the upstreams have said; after the terminal event, the response's."""
+        if not self._voices:
+            done: Usage | None = self.response.get("usage")
+            return done
         usage: Usage | None = None
         for voice in self._voices:
             usage = _sum(usage, voice.total_usage())
