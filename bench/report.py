@@ -209,7 +209,8 @@ upstream, the relay, nginx and the load generator are one process each. Every to
 one that is lost or out of order fails the run. A latency run in which the demo or the generator takes over 80 % of a
 core is void.
 
-*cost*: CPU time of the proxy per token or answer (memory, seconds where it says so), median of {runs} runs and their
+*cost*: CPU time of the proxy per token or answer (memory, seconds where it says so), median of {runs} runs (loads that run only
+when named: of one) and their
 range. *added*: quantiles of a token's way from its making to the client, less those of the same streams without a
 proxy. *first*: the same for the time to the first token. *demo, gen*: per cent of a core.
 

@@ -56,8 +56,21 @@ class Outcome:
 
 
 def run_suite(loads: Iterable[Load], dialects: tuple[str, ...], *, runs: int, quick: bool, say: Say) -> Outcome:
-    """Each run has processes of its own, and within it a load's baselines stand beside its cells."""
+    """Each run has processes of its own, and within it a load's baselines stand beside its cells.
+
+    What runs only when it is named runs once: it is long. Ctrl-C ends the suite; what was measured until then is told.
+    """
     outcome = Outcome()
+    try:
+        _run_all(list(loads), dialects, outcome, runs=runs, quick=quick, say=say)
+    except KeyboardInterrupt:
+        outcome.failures.append("it was interrupted")
+    return outcome
+
+
+def _run_all(
+    loads: list[Load], dialects: tuple[str, ...], outcome: Outcome, *, runs: int, quick: bool, say: Say
+) -> None:
     for number in range(1, runs + 1):
         with Stack(dialects) as stack:
             outcome.absent.update(stack.absent)
@@ -65,13 +78,14 @@ def run_suite(loads: Iterable[Load], dialects: tuple[str, ...], *, runs: int, qu
                 for words in stack.absent.values():
                     say(words)
             for load in loads:
+                if load.asked and number > 1:
+                    continue
                 found = _run_load(
                     stack, load, dialects, outcome, quick, lambda line, n=number: say(f"[{n}/{runs}] {line}")
                 )
                 _compare(found)
             if words := stack.complaints():
                 outcome.failures.append(f"run {number}: the relay said:\n{words}")
-    return outcome
 
 
 def _run_load(

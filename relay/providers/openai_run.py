@@ -7,6 +7,7 @@ a text in one event of a run can be looked for in the next.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from relay.providers.splice import cut
@@ -107,7 +108,7 @@ class Run:
         if not block.startswith(self._open):
             return NO_PASSAGE
         number_first = self._number_first
-        lead, start, middle, end = self._constants
+        lead, start, middle, _ = self._constants
         chunks = self._chunks(block)
         pieces = self._texts(chunks, theirs)
         if pieces is not None:
@@ -152,7 +153,7 @@ class Run:
             return Passage(len(chunks), used, kept, block if used == len(block) else block[:used])
         return Passage(len(chunks), used, kept, self._rewritten(chunks, theirs, ours))
 
-    def _texts(self, chunks: list[bytes], theirs: int) -> list[bytes] | None:
+    def _texts(self, chunks: list[bytes], theirs: int) -> Sequence[bytes] | None:
         """The texts of all chunks, if every one goes on with the run; else ``passage`` finds where it ends."""
         # hot: bench/test_translators.py; nothing here is done for one chunk in Python
         lead, start, middle, _ = self._constants
@@ -162,12 +163,12 @@ class Run:
             parts = [chunk.rpartition(lead)[::-1] for chunk in chunks]
         if [part[0] for part in parts] != [b"%d" % number for number in range(theirs, theirs + len(chunks))]:
             return None
-        texts = [part[2] for part in parts]
+        texts: Sequence[bytes] = [part[2] for part in parts]
         if middle:
             halves = [text.partition(middle) for text in texts]
-            if not all([half[1] for half in halves]):
+            texts, seen, _ = zip(*halves, strict=True)
+            if b"" in seen:
                 return None
-            texts = [half[0] for half in halves]
         joined = b"".join(texts)
         if b"\n" in b"".join(chunks) or ((92 in joined or 34 in joined) and not all(map(is_plain, texts))):
             return None
