@@ -38,6 +38,8 @@ def main() -> int:
         quick=options.quick,
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
+    if options.add:
+        report.add_earlier(outcome, orjson.loads(options.add.read_bytes()))
     print(report.plain(report.table(outcome)))
     for failure in outcome.failures:
         print("FAILED:", failure)
@@ -66,6 +68,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5, help="how often (default 5)")
     parser.add_argument("--quick", action="store_true", help="every load once with tiny counts: does it work?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--add", type=Path, metavar="FILE", help="show rows of an earlier --json that this run lacks")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="write SVG plots there")
     parser.add_argument("--readme", action="store_true", help="write bench/README.md and its plots")
     parser.add_argument("--upstream", default="chat", help="profile: the dialect (default chat)")

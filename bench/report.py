@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-from bench.loads import Target
+from bench.loads import LOADS, Cell, Target
 from bench.processes import ROOT
 from bench.suite import Outcome, Row
 
@@ -172,8 +172,19 @@ def document(outcome: Outcome, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def add_earlier(outcome: Outcome, earlier: dict[str, Any]) -> None:
+    """Rows of an earlier ``document`` that this outcome does not have."""
+    for one in earlier["rows"]:
+        load = LOADS.get(one["load"])
+        cell = Cell(*(one[name] for name in Cell._fields))
+        if load is not None and (load.name, cell) not in outcome.rows:
+            row = outcome.rows[load.name, cell] = Row(load, cell, one["figures"])
+            row.delays_ns = one["delays_ns"]
+            row.memory = one["memory"]
+
+
 def readme(outcome: Outcome, options: dict[str, Any], plots: list[Path]) -> str:
-    """``bench/README.md``: how to repeat it, and the latest table."""
+    """``bench/README.md``: how to repeat it, the latest table, and what is written there below it by hand."""
     facts = "\n".join(f"| {name} | {value} |" for name, value in machine().items())
     loads = {row.load.name: row.load.words for row in outcome.rows.values()}
     words = "\n".join(f"| `{name}` | {text} |" for name, text in loads.items())
@@ -182,6 +193,7 @@ def readme(outcome: Outcome, options: dict[str, Any], plots: list[Path]) -> str:
     failures = "".join(f"\n**Failed:** {text}\n" for text in outcome.failures)
     if not outcome.rows:
         missing = "\nNothing has been measured yet.\n"
+    _, mark, written = README.read_text().partition(_BY_HAND) if README.exists() else ("", "", "")
     return _README.format(
         facts=facts,
         loads=words,
@@ -190,9 +202,11 @@ def readme(outcome: Outcome, options: dict[str, Any], plots: list[Path]) -> str:
         missing=missing,
         failures=failures,
         runs=options["runs"],
+        by_hand=mark + written,
     )
 
 
+_BY_HAND: Final = "## Where the rest goes"
 _README: Final = """\
 # Benchmarks
 
@@ -209,10 +223,10 @@ upstream, the relay, nginx and the load generator are one process each. Every to
 one that is lost or out of order fails the run. A latency run in which the demo or the generator takes over 80 % of a
 core is void.
 
-*cost*: CPU time of the proxy per token or answer (memory, seconds where it says so), median of {runs} runs (loads that run only
-when named: of one) and their
-range. *added*: quantiles of a token's way from its making to the client, less those of the same streams without a
-proxy. *first*: the same for the time to the first token. *demo, gen*: per cent of a core.
+*cost*: CPU time of the proxy per token or answer (memory, seconds where it says so), median of {runs} runs and their
+range (a cost without a range was measured once). *added*: quantiles of a token's way from its making to the client,
+less those of the same streams without a proxy. *first*: the same for the time to the first token. *demo, gen*: per cent
+of a core.
 
 ## Latest
 
@@ -227,4 +241,5 @@ proxy. *first*: the same for the time to the first token. *demo, gen*: per cent 
 {table}
 {missing}{failures}
 {pictures}
-"""
+
+{by_hand}"""

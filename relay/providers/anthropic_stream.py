@@ -26,7 +26,7 @@ from relay.responses.envelope import seal
 from relay.responses.json import loads, mended, mended_text
 from relay.responses.output import Item
 from relay.responses.tools import JSON
-from relay.wire.sse import Decoder
+from relay.wire.sse import Decoder, windows
 
 STOP_REASONS: Final[Mapping[str | None, Done]] = {
     **dict.fromkeys((None, "end_turn", "stop_sequence", "tool_use"), Done("completed")),
@@ -137,7 +137,14 @@ class AnthropicTranslator:
             if literals is not None:
                 self._on_literals(literals)
                 return
-        self._feed(decoder.parse(decoder.cut(data) if clear else block))
+        # a large read may begin before there is a template, or end with what is no text: only that is parsed whole
+        for window in windows(decoder.cut(data) if clear else block):
+            if self.ended:
+                break
+            if splice.ready and (literals := splice.literals(window)) is not None:
+                self._on_literals(literals)
+            else:
+                self._feed(decoder.parse(window))
 
     def _on_literals(self, literals: list[bytes]) -> None:
         if literals and self._spliced is not None:

@@ -21,7 +21,7 @@ from relay.providers.splice import Splice
 from relay.responses.emitter import Usage, Voice, usage_of
 from relay.responses.json import loads
 from relay.responses.tools import JSON
-from relay.wire.sse import Decoder
+from relay.wire.sse import Decoder, windows
 
 STOP_REASONS: Final[Mapping[str, Done]] = {
     **dict.fromkeys(
@@ -116,7 +116,14 @@ class ChatTranslator:
             if literals is not None:
                 self._voice.literals(literals)
                 return
-        self._feed(decoder.parse(decoder.cut(data) if clear else block))
+        # a large read may begin before there is a template, or end with what is no text: only that is parsed whole
+        for window in windows(decoder.cut(data) if clear else block):
+            if self.ended:
+                break
+            if splice.ready and not self._thinking.pending and (literals := splice.literals(window)) is not None:
+                self._voice.literals(literals)
+            else:
+                self._feed(decoder.parse(window))
 
     def _feed(self, events: list[tuple[bytes | None, bytes]]) -> None:
         plain_event: tuple[bytes | None, bytes, str] | None = None

@@ -161,7 +161,9 @@ class Run:
             parts = [chunk.partition(start) for chunk in chunks]
         else:
             parts = [chunk.rpartition(lead)[::-1] for chunk in chunks]
-        if [part[0] for part in parts] != [b"%d" % number for number in range(theirs, theirs + len(chunks))]:
+        if not parts or [part[0] for part in parts] != [
+            b"%d" % number for number in range(theirs, theirs + len(chunks))
+        ]:
             return None
         texts: Sequence[bytes] = [part[2] for part in parts]
         if middle:

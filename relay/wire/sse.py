@@ -6,12 +6,15 @@ Source: WHATWG HTML, "Interpreting an event stream"; translation.md §3.3 for wh
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from relay.errors import RelayError
 
 EVENT_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """Decision 7: one event of an upstream's stream is at most 16 MiB."""
+
+WINDOW_BYTES: Final = 4 * 1024
 
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -135,6 +138,17 @@ class Decoder:
             elif line and field not in (b"id", b"retry") and len(self.stray) < 2048:
                 self.stray += line[:2048]
         return (name, b"\n".join(lines)) if lines else None
+
+
+def windows(block: bytes) -> Iterator[bytes]:
+    """A block of whole events in pieces of whole events, each of 4 KiB or one event more. Raises: ValueError."""
+    at = 0
+    while len(block) - at > WINDOW_BYTES:
+        end = block.index(b"\n\n", at + WINDOW_BYTES - 2) + 2
+        yield block[at:end]
+        at = end
+    if at < len(block):
+        yield block[at:]
 
 
 def frame(name: bytes, payload: bytes) -> bytes:

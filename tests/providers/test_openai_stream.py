@@ -167,6 +167,47 @@ def test_a_run_is_not_learnt_from_unusual_deltas() -> None:
     assert learn(b'{"delta":"a","sequence_number":3,"obfuscation":"x"}') is None
 
 
+@pytest.mark.parametrize("padding", [b"", b',"obfuscation":"x1"'], ids=["", "padded"])
+@pytest.mark.parametrize("number_first", [True, False])
+def test_a_passage_ends_where_the_run_does(number_first: bool, padding: bytes) -> None:
+    """Whatever stands in the place of an event of a block of twelve: what precedes it passes, and nothing else."""
+
+    def payload(text: bytes, number: int) -> bytes:
+        member = b'"sequence_number":%d' % number
+        parts = (
+            (member, b'"delta":"%b"%b' % (text, padding))
+            if number_first
+            else (b'"delta":"%b"%b' % (text, padding), member)
+        )
+        return b'{"type":"t",%b,%b,"z":0}' % parts
+
+    def framed(data: bytes) -> bytes:
+        return b"event: t\ndata: %b\n\n" % data
+
+    odd = [
+        b"",
+        payload(b"d", 70),
+        payload(b'd"', 7),
+        payload(b"\\ud800", 7),
+        payload(b"d", 7)[:-1] + b',"more":1}',
+        payload(b"d", 7).replace(b'"delta"', b'"other"'),
+        payload(b"d\n", 7),
+        *([payload(b"d", 7).replace(b"obfuscation", b"o")] if padding else []),
+    ]
+    for at in (0, 1, 5, 11):
+        for data in odd:
+            run = Run.learn("t", payload(b"first", 3), 3, True, [])
+            assert run is not None
+            events = [framed(payload(b"t%d" % number, number)) for number in range(4, 16)]
+            events[at] = framed(data.replace(b'"sequence_number":7', b'"sequence_number":%d' % (4 + at)))
+            passage = run.passage(b"".join(events), 4, 4)
+            assert at - 1 <= passage.events <= at  # what stands before another kind of event may be left to the parser
+            whole = b"".join(events[: passage.events])
+            assert (passage.used, passage.block) == (len(whole), whole)
+            assert run.pieces == [b"t%d" % number for number in range(4, 4 + passage.events)]
+            assert passage.kept == sum(map(len, run.pieces))
+
+
 def test_deltas_that_never_repeat_are_not_learnt_for_ever() -> None:
     frames = [
         (name, {**fields, "logprobs": [{"token": "a", "logprob": -n, "bytes": [97], "top_logprobs": []}]})

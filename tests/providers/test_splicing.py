@@ -78,3 +78,12 @@ def test_a_plain_stream_is_really_spliced(dialect: str, batch: int, monkeypatch:
     assert sum(hits) >= len(reads) - 4
     monkeypatch.setattr(Splice, "learn", lambda *_: None)
     assert told(dialect, reads) == spliced
+
+
+def test_what_follows_the_end_in_one_read_is_not_said() -> None:
+    late = b"".join(token("chat", f"late {number}", number) for number in range(256))
+    stop = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    wire, ending = told("chat", [first("chat") + token("chat", "said", 0) + stop + late])
+    assert b'"text":"said"' in wire
+    assert b"late" not in wire
+    assert "completed" in ending

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import RelayError
-from relay.wire.sse import Decoder, Event, frame
+from relay.wire.sse import WINDOW_BYTES, Decoder, Event, frame, windows
 from tests.support import assert_linear
 
 
@@ -111,3 +111,14 @@ def test_time_is_linear_in_one_event_that_comes_in_small_pieces() -> None:
 
 def test_frame() -> None:
     assert frame(b"x", b"{}") == b"event: x\ndata: {}\n\n"
+
+
+def test_windows_are_whole_events_of_bounded_size() -> None:
+    events = [b"data: %b\n\n" % (b"x" * size) for size in (1, 4000, 100, 4096, 4097, 20_000, 3, 1)]
+    for count in range(len(events) + 1):
+        block = b"".join(events[:count])
+        found = list(windows(block))
+        assert b"".join(found) == block
+        assert all(piece.endswith(b"\n\n") for piece in found)
+        assert all(piece.find(b"\n\n", WINDOW_BYTES) in (-1, len(piece) - 2) for piece in found)
+    assert [len(piece) for piece in windows(b"".join(events))] == [4125, 4104, 4105, 20_008, 20]
