@@ -388,7 +388,7 @@ def as_client(data: bytes, *, compressed: bool = False) -> list[object]:
     return messages
 
 
-SIZES = [0, 1, 125, 126, 127, 65_535, 65_536, 70_000]
+SIZES = [0, 1, 125, 126, 127, 511, 512, 65_535, 65_536, 70_000]
 
 
 def test_writes_text_in_every_length_form() -> None:
