@@ -22,15 +22,10 @@ _SSE_HEADERS: Final[list[Header]] = [
 ]
 
 HeadersNow = Callable[[], list[Header]]
-"""The headers of an answer at the moment when it begins. Asked once and let go of then: they hold the turn, which holds
-the attachment, and without the circle all go at once."""
+"""The headers of an answer at the moment when it begins."""
 
 WriteNow = Callable[[Any], bool]
 """Our server's extension ``relay.write``: takes body bytes (or texts) at once; false where the client is behind."""
-
-
-def _none() -> list[Header]:
-    return []
 
 
 class Attachment(Protocol):
@@ -117,8 +112,7 @@ class EventStream:
 
     async def refuse(self, error: RelayError) -> None:
         """An HTTP status with the envelope."""
-        headers, self._headers = self._headers(), _none
-        await send_error(self._send, error, headers)
+        await send_error(self._send, error, self._headers())
 
     async def heartbeat(self) -> None:
         """A comment line."""
@@ -128,7 +122,6 @@ class EventStream:
     async def _begin(self) -> None:
         self.begun = True
         head = [*_SSE_HEADERS, *self._headers()]
-        self._headers = _none
         await self._send({"type": "http.response.start", "status": 200, "headers": head})
 
 
@@ -155,14 +148,12 @@ class JSONBody:
     async def finish(self, response: dict[str, Any]) -> None:
         """The final Response."""
         self.begun = True
-        headers, self._headers = self._headers(), _none
-        await send_json(self._send, 200, response, headers)
+        await send_json(self._send, 200, response, self._headers())
 
     async def refuse(self, error: RelayError) -> None:
         """An HTTP status with the envelope."""
         self.begun = True
-        headers, self._headers = self._headers(), _none
-        await send_error(self._send, error, headers)
+        await send_error(self._send, error, self._headers())
 
     async def heartbeat(self) -> None:
         """A JSON client waits."""

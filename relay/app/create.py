@@ -48,7 +48,10 @@ async def create(exchange: Exchange) -> None:
     attachment = shape(exchange.send, headers, exchange.write_now)
     emitter = new_emitter(services, prepared, attachment.sink)
     turn = Turn(services, prepared.plan, emitter, attachment, keeper(services, prepared, emitter))
-    await exchange.run(turn)
+    try:
+        await exchange.run(turn)
+    finally:
+        turn = None  # ``headers`` holds it, and it the attachment that holds them: without the circle all go at once
 
 
 async def input_tokens(exchange: Exchange) -> None:
