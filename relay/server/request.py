@@ -41,7 +41,6 @@ class Request:
         "_body_waiter",
         "_chunked",
         "_continue",
-        "_disconnect_sent",
         "_end_told",
         "_headers",
         "_left",
