@@ -221,11 +221,12 @@ class Messages:
     def _image_part(self, part: JSON) -> JSON:
         url = part.get("image_url")
         if not isinstance(url, str):
-            raise RelayError("missing_parameter", "An image needs its image_url.", param=self._where(part))
+            message = "An image needs its image_url."
+            raise RelayError("missing_parameter", message, param=path_of_part(self._items, part))
         image: JSON = {"url": url if self._record["image_url_fetch"] else self._inlined(url, part)}
         detail = part.get("detail")
         if detail == "original" and not self._record["image_detail_original"]:
-            self._warnings.add(f"{self._where(part)}.detail", "'original' was sent as 'high'")
+            self._warnings.add(f"{path_of_part(self._items, part)}.detail", "'original' was sent as 'high'")
             detail = "high"
         if detail is not None:
             image["detail"] = detail
@@ -233,7 +234,8 @@ class Messages:
 
     def _audio_part(self, part: JSON) -> JSON:
         if not self._record["audio"]:
-            raise RelayError("unsupported_value", "This upstream takes no audio.", param=self._where(part))
+            message = "This upstream takes no audio."
+            raise RelayError("unsupported_value", message, param=path_of_part(self._items, part))
         audio = part["input_audio"]
         return {"type": "input_audio", "input_audio": {"data": audio["data"], "format": audio["format"]}}
 
@@ -245,7 +247,7 @@ class Messages:
             return {"type": "text", "text": f"File {name}:\n\n{text}"}
         if not self._record["files"]:
             message = f"This upstream takes no files of the type {content.content_type}."
-            raise RelayError("unsupported_value", message, param=self._where(part))
+            raise RelayError("unsupported_value", message, param=path_of_part(self._items, part))
         url = f"data:{content.content_type};base64,{content.data}"
         return {"type": "file", "file": {"filename": name, "file_data": url}}
 
@@ -269,7 +271,7 @@ class Messages:
         fetched = self._media.get(url)
         if fetched is None:
             message = f"'{url[:200]}' could not be fetched."
-            raise RelayError("failed_to_download_image", message, param=self._where(part))
+            raise RelayError("failed_to_download_image", message, param=path_of_part(self._items, part))
         return f"data:{fetched.content_type};base64,{base64.b64encode(fetched.data).decode()}"
 
     def _decoded(self, data: str, part: JSON) -> bytes:
@@ -277,11 +279,7 @@ class Messages:
             return base64.b64decode(data)
         except ValueError:
             message = "file_data is no base64."
-            raise RelayError("invalid_value", message, param=f"{self._where(part)}.file_data") from None
-
-    def _where(self, part: JSON) -> str:
-        """The path of a part, for an error."""
-        return path_of_part(self._items, part)
+            raise RelayError("invalid_value", message, param=f"{path_of_part(self._items, part)}.file_data") from None
 
     # --- reasoning
 
