@@ -72,8 +72,8 @@ def assert_linear(seconds_of: Callable[[int], object], size: int, ratio: float =
     raise AssertionError(f"not linear: {seen}")
 
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
-_USUAL_BYTES = 128 * 1024
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # mallopt(3)
+_USUAL_TRIM_BYTES, _USUAL_MAPS = 128 * 1024, 65_536
 
 
 @contextmanager
@@ -83,11 +83,11 @@ def _memory_kept() -> Iterator[None]:
     if not hasattr(libc, "mallopt"):
         yield
         return
-    libc.mallopt(_MMAP_THRESHOLD, 32 * 1024 * 1024)
+    libc.mallopt(_MMAP_MAX, 0)
     libc.mallopt(_TRIM_THRESHOLD, 1024 * 1024 * 1024)
     try:
         yield
     finally:
-        libc.mallopt(_MMAP_THRESHOLD, _USUAL_BYTES)
-        libc.mallopt(_TRIM_THRESHOLD, _USUAL_BYTES)
+        libc.mallopt(_MMAP_MAX, _USUAL_MAPS)
+        libc.mallopt(_TRIM_THRESHOLD, _USUAL_TRIM_BYTES)
         libc.malloc_trim(0)
