@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,10 @@ _START_S: Final = 20.0
 _LITELLM_START_S: Final = 90.0
 _STOP_S: Final = 5.0
 _PR_SET_PDEATHSIG: Final = 1
+_LITELLM_ENVIRONMENT: Final = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # the one it brings: it asks the network for a newer one at each start
+    "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",  # nobody else here asks for a key
+}
 
 UPSTREAMS: Final = {"chat": "/v1", "responses": "/v1", "anthropic": "", "gemini": ""}
 """Dialect -> path of its base URL at the demo."""
@@ -116,13 +120,20 @@ class Child:
 
     def stop(self) -> None:
         """End it, by force if need be."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        self.process.wait()
+        with self.process:  # which closes its pipes, and waits
+            if self.process.poll() is None:
+                self.process.terminate()
+                try:
+                    self.process.wait(_STOP_S)
+                except subprocess.TimeoutExpired:
+                    self.process.kill()
+
+
+def litellm_command() -> str | None:
+    """What ``LITELLM`` names (its dependencies are better off in an environment of their own), or what is found."""
+    if named := os.environ.get("LITELLM"):
+        return shutil.which(named)
+    return shutil.which("litellm") or shutil.which("litellm", path=os.path.dirname(sys.executable))
 
 
 def free_port() -> int:
@@ -163,10 +174,10 @@ def configuration(folder: Path, ports: dict[str, int], dialects: Sequence[str]) 
 class Stack:
     """Demo (twice: ``aside`` answers what is not measured), relay, nginx, LiteLLM and the generator, all fresh.
 
-    ``ports`` and ``pids`` are by name; what is not installed is missing there, and named in ``absent``.
+    ``ports`` and ``pids`` are by name; what cannot be started is missing there, and named in ``absent``.
     """
 
-    def __init__(self, dialects: Sequence[str], servers: Sequence[str] = ("nginx", "litellm")) -> None:
+    def __init__(self, dialects: Sequence[str], servers: Collection[str] = ("nginx", "litellm")) -> None:
         self.ports: dict[str, int] = {}
         self.absent: dict[str, str] = {}
         self._dialects = dialects
@@ -247,9 +258,9 @@ class Stack:
         self.ports["nginx"] = port
 
     def _litellm(self) -> None:
-        command = shutil.which("litellm") or shutil.which("litellm", path=os.path.dirname(sys.executable))
+        command = litellm_command()
         if command is None:
-            self.absent["litellm"] = "LiteLLM is not installed: no rows of it"
+            self.absent["litellm"] = "LiteLLM was not found (LITELLM can name it): no new rows of it"
             return
         port = free_port()
         path = self.folder / "litellm.yaml"
@@ -257,8 +268,14 @@ class Stack:
         litellm = self._child(
             "litellm",
             [command, "--config", str(path), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"],
+            env={**os.environ, **_LITELLM_ENVIRONMENT},
         )
-        litellm.wait_for_port(port, _LITELLM_START_S)
+        try:
+            litellm.wait_for_port(port, _LITELLM_START_S)
+        except RuntimeError as error:  # only a comparison: the others' rows do not depend on it
+            del self._children["litellm"]
+            self.absent["litellm"] = f"no new rows of LiteLLM: {error}"
+            return
         self.ports["litellm"] = port
 
 

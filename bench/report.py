@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.loads import LOADS, Cell, Target
-from bench.processes import ROOT
+from bench.processes import ROOT, litellm_command
 from bench.suite import Outcome, Row
 
 README: Final = ROOT / "bench" / "README.md"
 PLOTS: Final = ROOT / "bench" / "plots"
-_PACKAGES: Final = ("uvloop", "httptools", "orjson", "h11", "wsproto", "litellm")
+_PACKAGES: Final = ("uvloop", "httptools", "orjson", "h11", "wsproto")
+_LITELLM_VERSION: Final = "from importlib.metadata import version; print(version('litellm'))"  # it says so in 12 s
 _UNITS: Final = {"token": "µs", "answer": "µs", "bytes": "KB", "seconds": "s"}
 
 HEAD: Final = (
@@ -130,6 +131,10 @@ def machine() -> dict[str, str]:
             continue
     if (nginx := _output("/usr/sbin/nginx", "-v")) is not None:
         facts["nginx"] = nginx.rpartition("/")[2]
+    if (litellm := litellm_command()) is not None:
+        python = Path(litellm).resolve().parent / "python"
+        if (version := _output(str(python), "-c", _LITELLM_VERSION)) is not None:
+            facts["litellm"] = version
     if (commit := _output("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")) is not None:
         facts["commit"] = commit
     return facts
@@ -221,7 +226,8 @@ Run it on a machine that does nothing else. What counts are **ratios to nginx in
 process**, user and system, from `/proc/PID/task/*/schedstat`; wall time alone says more about the machine. The demo
 upstream, the relay, nginx and the load generator are one process each. Every token is counted and its place checked:
 one that is lost or out of order fails the run. A latency run in which the demo or the generator takes over 80 % of a
-core is void.
+core is void. `LITELLM=/its/environment/bin/litellm` adds rows of LiteLLM (`pip install 'litellm[proxy]'`): one worker,
+a tenth of the streams.
 
 *cost*: CPU time of the proxy per token or answer (memory, seconds where it says so), median of {runs} runs and their
 range (a cost without a range was measured once). *added*: quantiles of a token's way from its making to the client,
