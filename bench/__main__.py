@@ -65,7 +65,8 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", help="loads; `all` of them; or `profile LOAD` (default: the usual ones)")
-    parser.add_argument("--runs", type=int, default=5, help="how often (default 5)")
+    often = "how often (default 5; those that run only when asked for run once)"
+    parser.add_argument("--runs", type=int, default=5, help=often)
     parser.add_argument("--quick", action="store_true", help="every load once with tiny counts: does it work?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--add", type=Path, metavar="FILE", help="show rows of an earlier --json that this run lacks")

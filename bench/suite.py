@@ -71,20 +71,19 @@ def run_suite(loads: Iterable[Load], dialects: tuple[str, ...], *, runs: int, qu
 def _run_all(
     loads: list[Load], dialects: tuple[str, ...], outcome: Outcome, *, runs: int, quick: bool, say: Say
 ) -> None:
-    servers = {cell.server for load in loads for cell in load.cells(dialects)}
     for number in range(1, runs + 1):
+        due = [load for load in loads if number == 1 or not load.asked]
+        if not due:
+            break
+        servers = {cell.server for load in due for cell in load.cells(dialects)}
         with Stack(dialects, servers) as stack:
             outcome.absent.update(stack.absent)
             if number == 1:
                 for words in stack.absent.values():
                     say(words)
-            for load in loads:
-                if load.asked and number > 1:
-                    continue
-                found = _run_load(
-                    stack, load, dialects, outcome, quick, lambda line, n=number: say(f"[{n}/{runs}] {line}")
-                )
-                _compare(found)
+            for load in due:
+                mark = f"[{number}/{1 if load.asked else runs}] "
+                _compare(_run_load(stack, load, dialects, outcome, quick, lambda line, mark=mark: say(mark + line)))
             if words := stack.complaints():
                 outcome.failures.append(f"run {number}: the relay said:\n{words}")
 

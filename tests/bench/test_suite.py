@@ -1,0 +1,47 @@
+"""What is run how often, and what is reported when it ends early."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from bench import suite
+from bench.__main__ import main
+from bench.loads import LOADS
+from bench.processes import Stack
+
+
+@pytest.mark.parametrize(
+    ("names", "times", "stacks", "lines"),
+    [
+        (("idle",), 3, 1, ["[1/1] idle"]),
+        (("batch-1", "idle"), 2, 2, ["[1/2] batch-1", "[1/1] idle", "[2/2] batch-1"]),
+    ],
+)
+def test_a_load_that_runs_once_starts_nothing_for_further_runs(
+    names: tuple[str, ...], times: int, stacks: int, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    class Counted(Stack):
+        def __enter__(self) -> Stack:
+            started.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(suite, "Stack", Counted)
+    said: list[str] = []
+    loads = [LOADS[name] for name in names]
+    outcome = suite.run_suite(loads, ("chat",), runs=times, quick=True, say=said.append)
+    assert not outcome.failures
+    assert len(started) == stacks
+    assert list(dict.fromkeys(" ".join(line.split()[:2]) for line in said)) == lines
+
+
+def test_the_help_says_what_runs_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    text = " ".join(capsys.readouterr().out.split())
+    assert "(default 5; those that run only when asked for run once)" in text
+    assert "10,000 tokens/s in all (when asked for)" in text
