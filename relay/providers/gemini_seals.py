@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import orjson
-
 from relay.responses.emitter import Voice
 from relay.responses.envelope import seal
-from relay.responses.json import mended
+from relay.responses.json import encoded
 from relay.responses.tools import JSON
 
 FAMILY: Final = "gemini"
@@ -40,7 +38,7 @@ class Seals:
         """Write what waits."""
         if self.pending:
             has_text = self._voice.text_length() > 0
-            blocks = [source(block if has_text else _alone(block)) for block in self.pending]
+            blocks = [encoded(block if has_text else _alone(block)).decode() for block in self.pending]
             self.pending = []
             self._voice.envelope(seal(FAMILY, self._model, blocks))
             self._voice.reasoning_end()
@@ -54,11 +52,3 @@ class Seals:
 def _alone(block: JSON) -> JSON:
     """A signature on empty text that no text came with: a part where it stands, no mark of the message before it."""
     return {"k": "part", "part": {"text": "", "thoughtSignature": block["sig"]}} if block["k"] == "text" else block
-
-
-def source(value: JSON) -> str:
-    """The JSON text of a value."""
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:
-        return orjson.dumps(mended(value)).decode()

@@ -18,10 +18,10 @@ from relay.providers.gemini_calls import PartialCall
 from relay.providers.gemini_failures import MALFORMED, MISSING_SIGNATURE, error_of
 from relay.providers.gemini_grounding import Grounding
 from relay.providers.gemini_hosted import PARTS, HostedParts
-from relay.providers.gemini_seals import Seals, source
+from relay.providers.gemini_seals import Seals
 from relay.providers.schema import mismatch
 from relay.responses.emitter import Usage, Voice, usage_of
-from relay.responses.json import loads
+from relay.responses.json import encoded, loads
 from relay.responses.tools import JSON
 from relay.wire.sse import Decoder
 
@@ -340,7 +340,7 @@ class GeminiTranslator:
             seals.add("fc", **{"for": identifier, "sig": call.signature})
         seals.turn_to("call")
         item = voice.call(identifier, call.name)
-        voice.arguments(item, source(call.arguments()))
+        voice.arguments(item, encoded(call.arguments()).decode())
         voice.call_end(item)
 
     # --- endings

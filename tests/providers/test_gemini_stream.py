@@ -43,6 +43,11 @@ def call(name: str = "look_up", args: Any = None, identifier: str | None = "call
     return {"functionCall": made, **more}
 
 
+def nested(depth: int) -> Json:
+    value: Json = json.loads('{"a":' * depth + "1" + "}" * depth)
+    return value
+
+
 def said(found: Heard) -> list[tuple[str, str, str]]:
     return [(item["call_id"], item["name"], item["arguments"]) for item in found.items("function_call")]
 
@@ -261,6 +266,13 @@ def test_lone_surrogates_in_arguments_are_mended() -> None:
     found = hear([b"data: " + raw + b"\n\n"])
     assert said(found) == [("call_1", "look_up", '{"q":"a\ufffd"}')]
     assert found.blocks()[0]["sig"] == "s\ufffd"
+
+
+@pytest.mark.parametrize("part", [call(args=nested(300)), {"toolCall": nested(300)}], ids=["arguments", "sealed"])
+def test_what_is_nested_too_deeply_to_be_written_again_is_a_bad_response(part: Json) -> None:
+    found = heard(chunk(part), STOP)
+    assert found.error is not None
+    assert found.error.kind == "upstream_bad_response"
 
 
 def test_calls_of_custom_and_shell_tools() -> None:
