@@ -31,6 +31,7 @@ def main() -> int:
     if options.names and "all" not in options.names:
         names = [name for name in LOADS if any(name == one or name.rpartition("-")[0] == one for one in options.names)]
     runs = 1 if options.quick else options.runs
+    machine = report.machine()  # before the suite: a long one may end at another commit than it began
     outcome = run_suite(
         [LOADS[name] for name in names],
         dialects,
@@ -39,20 +40,21 @@ def main() -> int:
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )
     if options.add:
-        report.add_earlier(outcome, orjson.loads(options.add.read_bytes()))
+        earlier = orjson.loads(options.add.read_bytes())
+        report.add_earlier(outcome, earlier, machine.get("commit", report.UNKNOWN))
     print(report.plain(report.table(outcome)))
     for failure in outcome.failures:
         print("FAILED:", failure)
     facts = {"runs": runs, "quick": options.quick, "loads": names}
     if options.json:
-        options.json.write_bytes(orjson.dumps(report.document(outcome, facts), option=orjson.OPT_INDENT_2))
+        options.json.write_bytes(orjson.dumps(report.document(outcome, facts, machine), option=orjson.OPT_INDENT_2))
     folder = options.plots or (report.PLOTS if options.readme else None)
     if folder is not None:
         from bench.plots import draw
 
         drawn = draw(outcome, folder)
         if options.readme:
-            report.README.write_text(report.readme(outcome, facts, drawn))
+            report.README.write_text(report.readme(outcome, facts, drawn, machine))
     return 1 if outcome.failures else 0
 
 

@@ -18,6 +18,7 @@ _PACKAGES: Final = ("uvloop", "httptools", "orjson", "h11", "wsproto")
 _LITELLM_VERSION: Final = "from importlib.metadata import version; print(version('litellm'))"  # it says so in 12 s
 _UNITS: Final = {"token": "µs", "answer": "µs", "bytes": "KB", "seconds": "s"}
 
+UNKNOWN: Final = "an unknown commit"
 HEAD: Final = (
     "load",
     "path",
@@ -50,7 +51,7 @@ def _line(row: Row) -> tuple[str, ...]:
         _delays(row),
         f"{first:.2f}" if (first := row.median("added_first_ms")) is not None else "",
         " ".join(f"{share * 100:.0f}" for share in shares if share is not None),
-        "; ".join([*verdict(row), *row.notes]),
+        "; ".join([*verdict(row), *row.notes, *([f"measured at {row.commit}"] if row.commit else [])]),
     )
 
 
@@ -152,8 +153,8 @@ def _output(*command: str) -> str | None:
     return (done.stdout or done.stderr).strip()
 
 
-def document(outcome: Outcome, options: dict[str, Any]) -> dict[str, Any]:
-    """Everything that was measured, for machines."""
+def document(outcome: Outcome, options: dict[str, Any], facts: dict[str, str]) -> dict[str, Any]:
+    """Everything that was measured, for machines; ``facts`` are those of ``machine()``."""
     rows = [
         {
             "load": row.load.name,
@@ -162,14 +163,16 @@ def document(outcome: Outcome, options: dict[str, Any]) -> dict[str, Any]:
             "path": row.cell.title,
             **row.cell._asdict(),
             "figures": row.figures,
-            "notes": [*verdict(row), *row.notes],
+            "verdict": verdict(row),
+            "notes": list(row.notes),
+            "commit": row.commit or facts.get("commit", UNKNOWN),
             "delays_ns": row.delays_ns,
             "memory": row.memory,
         }
         for row in outcome.rows.values()
     ]
     return {
-        "machine": machine(),
+        "machine": facts,
         "options": options,
         "rows": rows,
         "failures": outcome.failures,
@@ -177,20 +180,37 @@ def document(outcome: Outcome, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def add_earlier(outcome: Outcome, earlier: dict[str, Any]) -> None:
-    """Rows of an earlier ``document`` that this outcome does not have."""
+def add_earlier(outcome: Outcome, earlier: dict[str, Any], commit: str) -> None:
+    """Rows of an earlier ``document`` that this outcome does not have, and what failed in its run.
+
+    ``commit`` is where this outcome was measured. What failed in a row that was measured anew is left out.
+    """
+    anew = [f"{row.load.name}, {row.cell.title}: " for row in outcome.rows.values()]
+    then = earlier["machine"].get("commit", UNKNOWN)
     for one in earlier["rows"]:
         load = LOADS.get(one["load"])
         cell = Cell(*(one[name] for name in Cell._fields))
         if load is not None and (load.name, cell) not in outcome.rows:
-            row = outcome.rows[load.name, cell] = Row(load, cell, one["figures"])
+            row = outcome.rows[load.name, cell] = Row(load, cell, one["figures"], dict.fromkeys(_notes(one)))
             row.delays_ns = one["delays_ns"]
             row.memory = one["memory"]
+            measured = one.get("commit", then)
+            row.commit = "" if measured == commit else measured
+    for words in earlier["failures"]:
+        if not any(name in words for name in anew):
+            # a run that was itself added to another has said so already
+            outcome.failures.append(words if words.startswith("earlier, ") else f"earlier, at {then}: {words}")
 
 
-def readme(outcome: Outcome, options: dict[str, Any], plots: list[Path]) -> str:
+def _notes(row: dict[str, Any]) -> list[str]:
+    if "verdict" in row:
+        return list(row["notes"])
+    # a file of before they stood apart
+    return [note for note in row["notes"] if not note.startswith(("aim ", "target ", "memory "))]
+
+
+def readme(outcome: Outcome, options: dict[str, Any], plots: list[Path], facts: dict[str, str]) -> str:
     """``bench/README.md``: how to repeat it, the latest table, and what is written there below it by hand."""
-    facts = "\n".join(f"| {name} | {value} |" for name, value in machine().items())
     loads = {row.load.name: row.load.words for row in outcome.rows.values()}
     words = "\n".join(f"| `{name}` | {text} |" for name, text in loads.items())
     pictures = "\n".join(f"![{path.stem.replace('-', ' ')}](plots/{path.name})" for path in plots)
@@ -200,7 +220,7 @@ def readme(outcome: Outcome, options: dict[str, Any], plots: list[Path]) -> str:
         missing = "\nNothing has been measured yet.\n"
     _, mark, written = README.read_text().partition(_BY_HAND) if README.exists() else ("", "", "")
     return _README.format(
-        facts=facts,
+        facts="\n".join(f"| {name} | {value} |" for name, value in facts.items()),
         loads=words,
         table=markdown(table(outcome)),
         pictures=pictures,
@@ -230,9 +250,9 @@ core is void. `LITELLM=/its/environment/bin/litellm` adds rows of LiteLLM (`pip 
 a tenth of the streams.
 
 *cost*: CPU time of the proxy per token or answer (memory, seconds where it says so), median of {runs} runs and their
-range (a cost without a range was measured once). *added*: quantiles of a token's way from its making to the client,
-less those of the same streams without a proxy. *first*: the same for the time to the first token. *demo, gen*: per cent
-of a core.
+range (a cost without a range was measured once; a row that names a commit, by an earlier run, at that commit). *added*:
+quantiles of a token's way from its making to the client, less those of the same streams without a proxy. *first*: the
+same for the time to the first token. *demo, gen*: per cent of a core.
 
 ## Latest
 

@@ -34,6 +34,8 @@ class Row:
     notes: dict[str, None] = field(default_factory=dict)
     delays_ns: dict[str, int] = field(default_factory=dict)
     memory: list[list[float]] = field(default_factory=list)
+    commit: str = ""
+    """Where an earlier run measured it, if not where this one does."""
 
     def median(self, figure: str) -> float | None:
         """The middle of the runs."""
