@@ -99,7 +99,7 @@ def _run_load(
             continue
         if quick and cell.store and cell.upstream != "chat":
             continue
-        row = outcome.rows.setdefault((load.name, cell), Row(load, cell))
+        row = outcome.rows.get((load.name, cell)) or Row(load, cell)
         if load.fresh and not quick:
             with Stack((cell.upstream,), (cell.server,)) as fresh:
                 figures, why = _run_cell(fresh, row, quick)
@@ -107,13 +107,14 @@ def _run_load(
                     outcome.failures.append(f"{load.name}, {cell.title}: the relay said:\n{words}")
         else:
             figures, why = _run_cell(stack, row, quick)
+        row.add(figures)
+        outcome.rows[load.name, cell] = row  # not before: Ctrl-C within its first run leaves nothing to tell
         if why:
             row.notes[why] = None
             if cell.server != "litellm":
                 outcome.failures.append(f"{load.name}, {cell.title}: {why}")
             say(f"{load.name:<12} {cell.title:<32} FAILED {why}")
             continue
-        row.add(figures)
         found[cell] = row, figures
         shown = "  ".join(f"{name} {value:,.2f}" for name, value in figures.items() if name in _SHOWN)
         say(f"{load.name:<12} {cell.title:<32} {shown}")
