@@ -179,7 +179,7 @@ class Part:
 class Passed(Item):
     """An item of a native upstream between its announcement and its end. ``theirs`` is the id that it came with."""
 
-    __slots__ = ("_emitter", "call_id", "over", "parts", "steps", "theirs")
+    __slots__ = ("_emitter", "_last", "_placed", "call_id", "over", "parts", "steps", "theirs")
 
     def __init__(self, voice: Voice, item: JSON, *, own_call_ids: bool, announced: bool = False) -> None:
         emitter = self._emitter = voice.emitter
@@ -193,6 +193,8 @@ class Passed(Item):
             given = given if isinstance(given, str) and given else None
             self.call_id = emitter.call_id(given) if own_call_ids or given is None else given
         self.parts: dict[tuple[str, int], Part] = {}
+        self._placed: dict[str, list[Part]] = {"content": [], "summary": [], "": []}  # by place, in the order of index
+        self._last: Part | None = None  # those before it are over
         self.steps: set[str] = set()
         self.closing = self.over = False
         self.status = "completed"
@@ -225,13 +227,12 @@ class Passed(Item):
         return self.parts.get((kind.place, number)) or self.open_part(kind, number)
 
     def open_part(self, kind: Kind, number: int, *, announced: bool = False) -> Part:
-        """Another part; those before it end."""
-        index = 0
-        for place, _ in self.parts:
-            index += place == kind.place
-        for before in self.parts.values():
-            self._end_part(before)
-        part = self.parts[kind.place, number] = Part(kind, index)
+        """Another part; the one before it ends."""
+        if self._last is not None:
+            self._end_part(self._last)
+        placed = self._placed[kind.place]
+        part = self._last = self.parts[kind.place, number] = Part(kind, len(placed))
+        placed.append(part)
         if kind.place and not announced:
             self._say(kind.part_event("added"), part, {"part": kind.part("")})
         return part
@@ -317,10 +318,8 @@ class Passed(Item):
             self._emitter.event(f"response.{self.item['type']}.{step}", place)
 
     def _at(self, kind: Kind, index: int) -> Part:
-        for part in self.parts.values():
-            if part.kind.place == kind.place and part.index == index:
-                return part
-        return self.open_part(kind, -1 - index)
+        placed = self._placed[kind.place]
+        return placed[index] if index < len(placed) else self.open_part(kind, -1 - index)
 
     def _finish_call(self, item: JSON) -> None:
         kind = _CALL_KINDS.get(item["type"])
@@ -344,7 +343,7 @@ class Passed(Item):
         for part in self.parts.values():
             self._end_part(part)
         for place in ("content", "summary"):
-            finals = [part.final for part in self.parts.values() if part.kind.place == place]
+            finals = [part.final for part in self._placed[place]]
             if finals:
                 item[place] = finals
         kind = _CALL_KINDS.get(item["type"])

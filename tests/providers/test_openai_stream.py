@@ -765,6 +765,17 @@ def test_time_is_linear_where_short_runs_alternate() -> None:
     assert_linear(hear, 2_000)
 
 
+@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "only at the end"])
+def test_time_is_linear_in_the_parts_of_one_item(streamed: bool) -> None:
+    def hear(count: int) -> None:
+        added, opened, delta, *_, done = text_frames("a")
+        done[1]["item"]["content"] *= count
+        each = [(name, {**fields, "content_index": n}) for n in range(count) for name, fields in (opened, delta)]
+        Heard().hear([b"".join(stream(added, *(each if streamed else []), done))])
+
+    assert_linear(hear, 1_000)
+
+
 def test_reads_after_an_error_do_not_matter() -> None:
     heard = Heard()
     with pytest.raises(RelayError):
