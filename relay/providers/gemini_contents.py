@@ -333,7 +333,10 @@ def _is_sound(block: Any) -> bool:
 
 
 def _native(blocks: list[JSON], *, after_text: bool) -> list[JSON]:
-    """The parts that the blocks of a reasoning item stand for where it stands."""
+    """The parts that the blocks of a reasoning item stand for where it stands.
+
+    A text's signature is put back by its message; it stands alone only where the client has cut that message out.
+    """
     parts: list[JSON] = []
     for block in blocks:
         if block["k"] == "thought":
