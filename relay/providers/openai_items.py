@@ -118,14 +118,14 @@ class Located(Protocol):
 
 
 class Part:
-    """One part, or the text of a call. ``pieces`` are the deltas as JSON source, ``state``: open, filled, done."""
+    """One part, or the text of a call. ``said`` is the JSON source of the deltas, ``state``: open, filled, done."""
 
-    __slots__ = ("_held", "annotations", "final", "index", "kind", "pieces", "state")
+    __slots__ = ("_held", "annotations", "final", "index", "kind", "said", "state")
 
     def __init__(self, kind: Kind, index: int) -> None:
         self.kind = kind
         self.index = index
-        self.pieces: list[bytes] = []
+        self.said = bytearray()
         self.annotations: list[Any] = []
         self.state = "open"
         self.final: JSON = {}
@@ -141,14 +141,12 @@ class Part:
                 delta, self._held = delta[:-1], delta[-1]
             delta = mended_text(delta)
             literal = orjson.dumps(delta)
-        self.pieces.append(literal[1:-1])
+        self.said += literal[1:-1]
         return delta
 
     def text(self) -> str:
         """All deltas so far."""
-        if len(self.pieces) > 1:
-            self.pieces[:] = [b"".join(self.pieces)]
-        return str(orjson.loads(b'"%b"' % self.pieces[0])) if self.pieces else ""
+        return str(orjson.loads(b"".join((b'"', self.said, b'"'))))
 
     def rest(self, text: str | None) -> str:
         """What ``text`` has beyond the deltas; a surrogate that still waits becomes U+FFFD."""
@@ -160,7 +158,7 @@ class Part:
 
     def size_bytes(self) -> int:
         """Bytes that are kept."""
-        return sum(map(len, self.pieces))
+        return len(self.said)
 
     def completed(self, shown: JSON) -> JSON:
         """``shown`` with the members that it must have and has not."""

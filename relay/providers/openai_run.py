@@ -1,26 +1,27 @@
 """Runs of deltas that differ only in their text, their number and their padding: told apart without parsing.
 
-Source: decision 20; responses-api.md §4.3. Inside a JSON string every quote is escaped, so that the bytes which follow
-a text in one event of a run can be looked for in the next.
+Source: decision 20; responses-api.md §4.3. One pattern takes the variable bytes of all events of a block, and the block
+is a passage if the events that these bytes make, each with its number, are the block again.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
-from relay.providers.splice import cut
+WINDOW_BYTES: Final = 64 * 1024
+"""A run looks for its deltas in this much of a block at once, if it went on so far; else in as little as 4 KiB."""
+_FIRST_WINDOW_BYTES: Final = 4 * 1024
 
 _DELTA: Final = b'"delta":"'
 _NUMBER: Final = b'"sequence_number":'
 _PADDING: Final = b'"obfuscation":"'
-_REST_OF_STRING: Final = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*')
 
-
-def is_plain(piece: bytes) -> bool:
-    """Whether the inside of a JSON string is one string indeed, and free of escaped code units (lone surrogates)."""
-    return b"\\u" not in piece and b'"' not in piece.replace(b"\\\\", b"").replace(b'\\"', b"")
+# the inside of a string: no escaped code unit, which may be half of a pair; possessive, so that time is linear
+_STRING: Final = rb'[^"\\\x00-\x1f]*+(?:\\["\\/bfnrt][^"\\\x00-\x1f]*+)*+'
+_REST_OF_STRING: Final = re.compile(_STRING)
 
 
 class Passage(NamedTuple):
@@ -35,41 +36,43 @@ class Passage(NamedTuple):
     block: bytes
 
 
-NO_PASSAGE: Final = Passage(0, 0, 0, b"")
-
-
-class Constants(NamedTuple):
-    """What all events of a run have in common, in pieces; ``middle`` is empty where there is no padding."""
-
-    lead: bytes
-    start: bytes
-    middle: bytes
-    end: bytes
-
-
 class Run:
-    """The constant bytes of a run of deltas; ``pieces`` takes their texts, as the JSON source has them.
+    """The constant bytes of a run of deltas; ``said`` takes their texts, as the JSON source has them.
 
-    An event's payload is ``start``, text, ``middle``, padding, ``lead``, number, ``end``; or, where the number comes
-    first, ``lead``, number, ``start``, text, ``middle``, padding, ``end``. A block of events is cut at what stands
-    between the variable bytes of one and the next. ``proven``: the run has met a second event.
+    The variable bytes stand in the order text, padding, number, or, where the number comes first, number, text,
+    padding; without padding it is empty. ``proven``: the run has met a second event. ``skip``: bytes of an event of a
+    passage before its payload. ``window_bytes``: how much of a block to look at at once.
     """
 
-    __slots__ = ("_between", "_constants", "_framed", "_number_first", "_open", "_ours", "pieces", "proven")
+    __slots__ = ("_number_first", "_ours", "_pattern", "_theirs", "proven", "said", "skip", "window_bytes")
 
-    def __init__(self, name: str, framed: bool, number_first: bool, constants: Constants, pieces: list[bytes]) -> None:
-        self.pieces = pieces
+    def __init__(
+        self, name: str, framed: bool, number_first: bool, padded: bool, constants: Sequence[bytes], said: bytearray
+    ) -> None:
+        """``constants``: what of a payload stands before, between and behind the variable bytes, all four."""
+        frame = f"event: {name}\ndata: ".encode()
+        self.skip = len(frame)
+        self.said = said
         self.proven = False
         self._number_first = number_first
-        self._constants = constants
-        self._framed = framed
-        self._ours = f"event: {name}\ndata: ".encode()
-        frame = self._ours if framed else b"data: "
-        self._open = frame + (constants.lead if number_first else constants.start)
-        self._between = constants.end + b"\n\n" + self._open
+        self.window_bytes = _FIRST_WINDOW_BYTES
+        theirs = b"%b%b" % (frame if framed else b"data: ", constants[0])
+        # a look that begins elsewhere than an event ends at the next line feed: time is linear whatever the block holds
+        lead = rb"(?m:^)" + rb"\n".join(b".{%d}" % len(line) for line in theirs.split(b"\n"))
+        # what stands between the slots is only counted here, and compared when the events are put together again
+        gaps = [b"(?s:.{%d})" % len(gap) for gap in (*constants[1:3], constants[3] + b"\n\n")]
+        text, padding, digits = b"(%b)" % _STRING, b"(%b)" % (_STRING if padded else b""), b"[0-9]++"
+        slots = (digits, text, padding) if number_first else (text, padding, digits)
+        self._pattern = re.compile(lead + b"".join(chain.from_iterable(zip(slots, gaps, strict=True))))
+        kinds = (b"%d", b"%b", b"%b") if number_first else (b"%b", b"%b", b"%d")
+        event = b"".join(
+            constant.replace(b"%", b"%%") + kind for constant, kind in zip(constants, (*kinds, b"\n\n"), strict=True)
+        )
+        self._ours = frame.replace(b"%", b"%%") + event
+        self._theirs = self._ours if framed else b"data: " + event
 
     @classmethod
-    def learn(cls, name: str, payload: bytes, number: int, framed: bool, pieces: list[bytes]) -> Run | None:
+    def learn(cls, name: str, payload: bytes, number: int, framed: bool, said: bytearray) -> Run | None:
         """The run that a whole delta event begins; None where its members stand in another way.
 
         ``framed``: the upstream names its events, as the relay does.
@@ -87,119 +90,73 @@ class Run:
         number_first = number_end <= text_at
         if padding_at < text_end or not (number_first or padding_end <= number_at):
             return None
-        middle = payload[text_end:padding_at]
-        if number_first:
-            constants = Constants(payload[:number_at], payload[number_end:text_at], middle, payload[padding_end:])
-        else:
-            constants = Constants(payload[padding_end:number_at], payload[:text_at], middle, payload[number_end:])
-        return cls(name, framed, number_first, constants, pieces)
+        slots = [(text_at, text_end), (padding_at, padding_end)]
+        slots.insert(0 if number_first else 2, (number_at, number_end))
+        (a, b), (c, d), (e, f) = slots
+        constants = payload[:a], payload[b:c], payload[d:e], payload[f:]
+        return cls(name, framed, number_first, padding >= 0, constants, said)
 
-    @property
-    def skip(self) -> int:
-        """Bytes before the payload of an event of a passage."""
-        return len(self._ours)
+    def window(self, block: bytes, at: int) -> bytes:
+        """Where to look: whole events of ``block`` from ``at``, few at first, so that short runs cost no long looks."""
+        end = block.find(b"\n\n", at + self.window_bytes - 2)
+        return block[at : end + 2] if end >= 0 else block[at:]
 
-    def passage(self, block: bytes, theirs: int, ours: int) -> Passage:
-        """The deltas of the run at the beginning of ``block``; their texts are kept.
+    def passage(self, block: bytes, theirs: int, ours: int) -> Passage | None:
+        """The deltas of the run at the beginning of a block of whole events, if any; their texts are kept.
 
         ``theirs`` is the first number in ``block``, ``ours`` the one that it becomes.
         """
         # hot: bench/test_translators.py
-        if not block.startswith(self._open):
-            return NO_PASSAGE
-        number_first = self._number_first
-        lead, start, middle, _ = self._constants
-        chunks = self._chunks(block)
-        pieces = self._texts(chunks, theirs)
-        if pieces is not None:
-            self.proven = True
-            self.pieces += pieces
-            used = len(chunks) * len(self._between) + sum(map(len, chunks))
-            return self._said(chunks, used, sum(map(len, pieces)), block, theirs, ours)
-        number, used, kept, around = theirs, 0, 0, len(self._between)
-        keep = self.pieces.append
-        for chunk in chunks:
-            if number_first:
-                head = b"%d%b" % (number, start)
-                if not chunk.startswith(head):
-                    break
-                begin, stop = len(head), len(chunk)
-            else:
-                tail = b"%b%d" % (lead, number)
-                if not chunk.endswith(tail):
-                    break
-                begin, stop = 0, len(chunk) - len(tail)
-            # bytes of one character are asked for as numbers: anything else costs an exception inside CPython
-            if middle:
-                quote = chunk.find(34, begin, stop)
-                stop = quote if chunk.startswith(middle, quote) else chunk.find(middle, begin, stop)
-                if stop < 0:
-                    break
-            piece = chunk[begin:stop]
-            if 10 in chunk or ((92 in piece or 34 in piece) and not is_plain(piece)):
-                break
-            keep(piece)
-            kept += stop - begin
-            used += len(chunk) + around
-            number += 1
-        events = number - theirs
-        if not events:
-            return NO_PASSAGE
-        self.proven = True
-        return self._said(chunks[:events], used, kept, block, theirs, ours)
-
-    def _said(self, chunks: list[bytes], used: int, kept: int, block: bytes, theirs: int, ours: int) -> Passage:
-        if theirs == ours and self._framed:
-            return Passage(len(chunks), used, kept, block if used == len(block) else block[:used])
-        return Passage(len(chunks), used, kept, self._rewritten(chunks, theirs, ours))
-
-    def _texts(self, chunks: list[bytes], theirs: int) -> Sequence[bytes] | None:
-        """The texts of all chunks, if every one goes on with the run; else ``passage`` finds where it ends."""
-        # hot: bench/test_translators.py; nothing here is done for one chunk in Python
-        lead, start, middle, _ = self._constants
-        if self._number_first:
-            parts = [chunk.partition(start) for chunk in chunks]
-        else:
-            parts = [chunk.rpartition(lead)[::-1] for chunk in chunks]
-        if not parts or [part[0] for part in parts] != [
-            b"%d" % number for number in range(theirs, theirs + len(chunks))
-        ]:
-            return None
-        texts: Sequence[bytes] = [part[2] for part in parts]
-        if middle:
-            halves = [text.partition(middle) for text in texts]
-            texts, seen, _ = zip(*halves, strict=True)
-            if b"" in seen:
+        found = self._told_apart(block, theirs)
+        if found is None:
+            self.window_bytes = _FIRST_WINDOW_BYTES
+            block = block[: self._end(block, theirs)]
+            found = self._told_apart(block, theirs)
+            if found is None:
                 return None
-        joined = b"".join(texts)
-        if b"\n" in b"".join(chunks) or ((92 in joined or 34 in joined) and not all(map(is_plain, texts))):
+        elif self.window_bytes < WINDOW_BYTES:
+            self.window_bytes *= 2
+        self.proven = True
+        texts, paddings = found
+        said = b"".join(texts)
+        self.said += said
+        out = block
+        if theirs != ours or self._theirs is not self._ours:
+            out = self._put_together(self._ours, texts, paddings, ours)
+        return Passage(len(texts), len(block), len(said), out)
+
+    def _told_apart(self, block: bytes, number: int) -> tuple[Sequence[bytes], Sequence[bytes]] | None:
+        """The texts and paddings of a block that is nothing but deltas of the run, numbered from ``number``."""
+        found = self._pattern.findall(block)
+        if not found:
             return None
-        return texts
+        texts, paddings = zip(*found, strict=True)
+        if self._put_together(self._theirs, texts, paddings, number) == block and (block.isascii() or _is_utf8(block)):
+            return texts, paddings
+        return None
 
-    def _chunks(self, block: bytes) -> list[bytes]:
-        """The variable bytes of the events at the beginning of the block that have the constants in their places."""
-        begin, end = len(self._open), self._constants.end
-        if block.endswith(end + b"\n\n"):
-            chunks = cut(block, begin, len(end))
-            if self._between.join(chunks) == block[begin : len(block) - len(end) - 2]:
-                return chunks
-        chunks = block[begin:].split(self._between)
-        last, blank_line, _ = chunks.pop().partition(b"\n\n")
-        if blank_line and last.endswith(end):
-            chunks.append(last[: -len(end)])
-        return chunks
+    def _put_together(self, event: bytes, texts: Sequence[bytes], paddings: Sequence[bytes], number: int) -> bytes:
+        numbers: Iterable[Any] = range(number, number + len(texts))
+        slots = (numbers, texts, paddings) if self._number_first else (texts, paddings, numbers)
+        return event * len(texts) % tuple(chain.from_iterable(zip(*slots, strict=True)))
 
-    def _rewritten(self, chunks: list[bytes], theirs: int, ours: int) -> bytes:
-        lead, start, _, end = self._constants
-        head = self._ours + (lead if self._number_first else start)
-        events: list[bytes] = []
-        for offset, chunk in enumerate(chunks):
-            digits = len(str(theirs + offset))
-            if self._number_first:
-                events.append(b"%d%b" % (ours + offset, chunk[digits:]))
-            else:
-                events.append(b"%b%d" % (chunk[:-digits], ours + offset))
-        return b"%b%b%b\n\n" % (head, (end + b"\n\n" + head).join(events), end)
+    def _end(self, block: bytes, number: int) -> int:
+        """How far the run goes in a block that holds other events too."""
+        at = 0
+        while match := self._pattern.match(block, at):
+            event, (text, padding) = match.group(), match.groups()
+            if self._put_together(self._theirs, (text,), (padding,), number) != event or not _is_utf8(event):
+                break
+            at, number = match.end(), number + 1
+        return at
+
+
+def _is_utf8(source: bytes) -> bool:
+    try:
+        source.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _end_of_string(payload: bytes, begin: int) -> int:

@@ -29,10 +29,6 @@ _MISSES: Final = 8
 """Runs learnt in vain before a stream is no longer asked for another: its deltas differ in more than their text."""
 
 
-_WINDOW_BYTES: Final = 64 * 1024
-"""Bytes in which a run looks for its deltas at once: time stays linear where short runs alternate."""
-
-
 class Event:
     """One parsed event on its way through: ``altered`` once it can no longer go out as it came."""
 
@@ -68,6 +64,7 @@ class ResponsesTranslator:
     __slots__ = (
         "_context",
         "_decoder",
+        "_delta",
         "_done",
         "_emitter",
         "_misses",
@@ -90,6 +87,7 @@ class ResponsesTranslator:
         self._tracks: dict[int, Passed] = {}
         self._named: dict[str, Passed] = {}
         self._next_index = 0
+        self._delta: tuple[Event, bytearray] | None = None
         self._run: Run | None = None
         self._misses = 0
         self._shift = 0
@@ -101,15 +99,25 @@ class ResponsesTranslator:
 
     def feed(self, data: bytes) -> None:
         """Bytes of the upstream's stream. Raises: RelayError."""
+        emitter = self._emitter
         block = self._decoder.cut(data)
         at = 0
         while at < len(block) and not self.ended:
-            if self._run is not None:
-                used = self._pass_run(self._run, block[at : at + _WINDOW_BYTES])
-                if used:
-                    at += used
+            if self._delta is not None:
+                self._learn(*self._delta, block, at)
+                self._delta = None
+            run = self._run
+            if run is not None:
+                # hot: bench/test_translators.py
+                ours = emitter.sequence_number
+                window = run.window(block, at) if at or len(block) > run.window_bytes else block
+                passage = run.passage(window, ours + self._shift, ours)
+                if passage is not None:
+                    emitter.forward_framed(passage.block, run.skip, passage.events)
+                    emitter.retain(passage.kept)
+                    at += passage.used
                     continue
-                self._misses += not self._run.proven
+                self._misses += not run.proven
                 self._run = None
             end = block.find(b"\n\n", at)
             for name, payload in self._decoder.parse(block[at:end]):
@@ -140,16 +148,6 @@ class ResponsesTranslator:
         return self._done
 
     # --- events
-
-    def _pass_run(self, run: Run, block: bytes) -> int:
-        """Pass on the deltas at the beginning of the block that go on with the run; returns their bytes."""
-        emitter = self._emitter
-        ours = emitter.sequence_number
-        passage = run.passage(block, ours + self._shift, ours)
-        if passage.events:
-            emitter.forward_framed(passage.block, run.skip, passage.events)
-            emitter.retain(passage.kept)
-        return passage.used
 
     def _on_event(self, name: bytes | None, payload: bytes) -> None:
         payload = payload.strip()
@@ -400,6 +398,7 @@ class ResponsesTranslator:
         if part.state != "open":
             self.ignored += 1
             return
+        before = part.size_bytes()
         said = part.say(event.need("delta", ""))
         event.put("delta", said)
         if kind.name == "output_text":
@@ -408,10 +407,15 @@ class ResponsesTranslator:
             self.ignored += 1
             return
         self._pass(event)
-        self._emitter.retain(len(part.pieces[-1]))  # after it: what is kept was said
-        if not event.altered and self._misses < _MISSES and "sequence_number" in event.content:
+        self._emitter.retain(part.size_bytes() - before)  # after it: what is kept was said
+        if not event.altered and self._misses < _MISSES and type(event.content.get("sequence_number")) is int:
+            self._delta = event, part.said
+
+    def _learn(self, event: Event, said: bytearray, block: bytes, at: int) -> None:
+        """A delta may begin a run if an event of its kind follows it, at ``at`` in ``block``."""
+        if not event.framed or block.startswith(b"event: %b\n" % event.name.encode(), at):
             number = event.content["sequence_number"]
-            self._run = Run.learn(event.name, event.payload, number, event.framed, part.pieces)
+            self._run = Run.learn(event.name, event.payload, number, event.framed, said)
 
     def _on_filled(self, event: Event, kind: Kind) -> None:
         found = self._part(event, kind)

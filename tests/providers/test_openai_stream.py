@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -157,7 +158,7 @@ def test_a_number_first_run_stops_at_another_number() -> None:
 
 def test_a_run_is_not_learnt_from_unusual_deltas() -> None:
     def learn(payload: bytes, number: int = 3) -> Run | None:
-        return Run.learn("response.output_text.delta", payload, number, True, [])
+        return Run.learn("response.output_text.delta", payload, number, True, bytearray())
 
     assert learn(b'{"delta":"a","sequence_number":3}') is not None
     assert learn(b'{"delta": "a","sequence_number":3}') is None
@@ -192,20 +193,44 @@ def test_a_passage_ends_where_the_run_does(number_first: bool, padding: bytes) -
         payload(b"d", 7)[:-1] + b',"more":1}',
         payload(b"d", 7).replace(b'"delta"', b'"other"'),
         payload(b"d\n", 7),
+        payload(b"d\x1f", 7),
+        payload(b"d\\x", 7),
+        payload(b"d\xff", 7),
+        payload(b"d", 7) + b" ",
         *([payload(b"d", 7).replace(b"obfuscation", b"o")] if padding else []),
     ]
     for at in (0, 1, 5, 11):
         for data in odd:
-            run = Run.learn("t", payload(b"first", 3), 3, True, [])
+            run = Run.learn("t", payload(b"first", 3), 3, True, bytearray())
             assert run is not None
             events = [framed(payload(b"t%d" % number, number)) for number in range(4, 16)]
             events[at] = framed(data.replace(b'"sequence_number":7', b'"sequence_number":%d' % (4 + at)))
             passage = run.passage(b"".join(events), 4, 4)
-            assert at - 1 <= passage.events <= at  # what stands before another kind of event may be left to the parser
-            whole = b"".join(events[: passage.events])
-            assert (passage.used, passage.block) == (len(whole), whole)
-            assert run.pieces == [b"t%d" % number for number in range(4, 4 + passage.events)]
-            assert passage.kept == sum(map(len, run.pieces))
+            whole = b"".join(events[:at])
+            texts = [b"t%d" % number for number in range(4, 4 + at)]
+            assert passage == ((at, len(whole), sum(map(len, texts)), whole) if at else None)
+            assert run.said == b"".join(texts)
+
+
+@pytest.mark.parametrize("number", ["", '"sequence_number":"7"', '"sequence_number":null'])
+def test_deltas_without_a_usable_number_are_numbered(number: str) -> None:
+    usual = [re.sub(rb',?"sequence_number":\d+', (number and "," + number).encode(), one) for one in HELLO]
+    heard = Heard().hear([b"".join(usual)])
+    heard.check()
+    assert heard.wire == Heard().hear(usual).wire
+    assert heard.output[0]["content"][0]["text"] == 'Hello wor\nld "q"!'
+
+
+@pytest.mark.parametrize("bad", [b"\xff", b"\x01", b"\\q"])
+def test_a_run_passes_nothing_that_is_no_json(bad: bytes) -> None:
+    """Whether it comes alone, or among others."""
+    deltas = [event("output_text.delta", n, **_fields(HELLO[4])) for n in range(4, 12)]
+    broken = deltas[4].replace(b"Hel", bad)
+    for reads in ([*deltas[1:4], broken], [b"".join([*deltas[1:4], broken, *deltas[5:]])]):
+        heard = Heard().feed(*HELLO[:4], deltas[0])
+        with pytest.raises(RelayError, match="no JSON"):
+            heard.feed(*reads)
+        assert bad not in heard.wire
 
 
 def test_deltas_that_never_repeat_are_not_learnt_for_ever() -> None:
