@@ -20,13 +20,13 @@ from relay.providers.anthropic_hosted import MCP, SERVER_TOOLS, Use
 from relay.providers.anthropic_notes import annotation_of, anthropic_usage, dicts
 from relay.providers.base import Continue, Done, UpstreamRequest
 from relay.providers.schema import mismatch
-from relay.providers.splice import Splice
+from relay.providers.splice import Spliced
 from relay.responses.emitter import Voice
 from relay.responses.envelope import seal
 from relay.responses.json import loads, mended, mended_text
 from relay.responses.output import Item
 from relay.responses.tools import JSON
-from relay.wire.sse import Decoder, windows
+from relay.wire.sse import Event
 
 STOP_REASONS: Final[Mapping[str | None, Done]] = {
     **dict.fromkeys((None, "end_turn", "stop_sequence", "tool_use"), Done("completed")),
@@ -72,7 +72,7 @@ class Context:
     container: str = ""
 
 
-class AnthropicTranslator:
+class AnthropicTranslator(Spliced):
     """One Anthropic answer, spoken to one voice."""
 
     __slots__ = (
@@ -80,7 +80,6 @@ class AnthropicTranslator:
         "_blocks",
         "_context",
         "_cut_calls",
-        "_decoder",
         "_kept",
         "_length",
         "_moved",
@@ -88,25 +87,22 @@ class AnthropicTranslator:
         "_reason",
         "_refusal",
         "_request",
-        "_splice",
-        "_spliced",
         "_text",
+        "_text_block",
         "_usage",
         "_uses",
         "container",
-        "ended",
         "voice",
     )
 
     ready: Final = True
 
     def __init__(self, voice: Voice, request: UpstreamRequest) -> None:
+        super().__init__()
         self.voice = voice
         self._request = request
         self._context: Context = request.context or Context()
-        self._decoder = Decoder()
-        self._splice = Splice()
-        self._spliced: Block | None = None
+        self._text_block: Block | None = None
         self._blocks: dict[Any, Block] = {}
         self._kept: list[Block] = []
         self._uses: dict[str, Use] = dict(self._context.uses)
@@ -120,39 +116,16 @@ class AnthropicTranslator:
         self._moved = True
         self._odd = False
         self.container = self._context.container
-        self.ended = False
 
     # --- input
 
-    def feed(self, data: bytes) -> None:
-        """Bytes of the stream. Raises: RelayError for an error that the upstream reports, or nonsense."""
-        if self.ended:
-            return
-        decoder, splice = self._decoder, self._splice
-        clear = decoder.clear
-        block = data if clear else decoder.cut(data)
-        if splice.ready:
-            # hot: bench/test_translators.py; a read that holds nothing but pieces of text
-            literals = splice.literals(block)
-            if literals is not None:
-                self._on_literals(literals)
-                return
-        # a large read may begin before there is a template, or end with what is no text: only that is parsed whole
-        for window in windows(decoder.cut(data) if clear else block):
-            if self.ended:
-                break
-            if splice.ready and (literals := splice.literals(window)) is not None:
-                self._on_literals(literals)
-            else:
-                self._feed(decoder.parse(window))
-
     def _on_literals(self, literals: list[bytes]) -> None:
-        if literals and self._spliced is not None:
-            self._spliced.pieces.extend(literals)
-            self._moved = True
-            self.voice.literals(literals)
+        assert self._text_block is not None  # it has the template
+        self._text_block.pieces.append(b"".join(literals))
+        self._moved = True
+        self.voice.literals(literals)
 
-    def _feed(self, events: list[tuple[bytes | None, bytes]]) -> None:
+    def _on_events(self, events: list[Event]) -> None:
         blocks = self._blocks
         said: tuple[bytes | None, bytes, Block, Any] | None = None
         for name, payload in events:
@@ -170,7 +143,7 @@ class AnthropicTranslator:
                     handler = DELTAS.get(delta.get("type"))
                     if handler is not None:
                         handler(self, block, delta)
-                        if handler is TEXT:
+                        if handler is _ON_TEXT:
                             said = (name, payload, block, delta.get("text"))
                 continue
             self._on_event(kind, event, payload)
@@ -182,7 +155,7 @@ class AnthropicTranslator:
     def _learn(self, name: bytes | None, payload: bytes, block: Block, text: Any) -> None:
         """The next pieces of this block's text may go on unparsed, until a block begins or ends."""
         if isinstance(text, str) and block in self._blocks.values():
-            self._spliced = block
+            self._text_block = block
             self._splice.learn(name, payload, _TEXT, text)
 
     def _on_event(self, kind: Any, event: Any, payload: bytes) -> None:
@@ -217,7 +190,7 @@ class AnthropicTranslator:
     def close(self) -> Done | Continue:
         """The input is over. Raises: RelayError where the upstream did not say so, or said that it failed."""
         if not self.ended:
-            self._feed(self._decoder.close())
+            self._on_events(self._decoder.close())
             if not self._begun and self._decoder.stray:
                 self._on_stray(self._decoder.stray)
         if not self.ended:
@@ -529,7 +502,7 @@ class AnthropicTranslator:
 
 
 Translate = AnthropicTranslator
-TEXT: Final = Translate._on_text
+_ON_TEXT: Final = Translate._on_text
 _TEXT: Final = b'"text"'
 
 EVENTS: Final[Mapping[str, Callable[[Translate, JSON, bytes], None]]] = {
@@ -549,7 +522,7 @@ STARTS: Final[Mapping[str, Callable[[Translate, Block], None]]] = {
     "mcp_tool_use": Translate._start_use,
 }
 DELTAS: Final[Mapping[Any, Callable[[Translate, Block, JSON], None]]] = {
-    "text_delta": TEXT,
+    "text_delta": _ON_TEXT,
     "citations_delta": Translate._on_citation,
     "thinking_delta": Translate._on_thinking,
     "signature_delta": Translate._on_signature,

@@ -17,11 +17,11 @@ from relay.providers.chat_calls import LEGACY, Calls
 from relay.providers.chat_failures import error_of
 from relay.providers.chat_reasoning import Thinking
 from relay.providers.chat_think import ThinkSplitter
-from relay.providers.splice import Splice
+from relay.providers.splice import Spliced
 from relay.responses.emitter import Usage, Voice, usage_of
 from relay.responses.json import loads
 from relay.responses.tools import JSON
-from relay.wire.sse import Decoder, windows
+from relay.wire.sse import Event
 
 STOP_REASONS: Final[Mapping[str, Done]] = {
     **dict.fromkeys(
@@ -58,7 +58,7 @@ class Context:
     limit_tokens: int | None = None
 
 
-class ChatTranslator:
+class ChatTranslator(Spliced):
     """One chat/completions answer, spoken to one voice."""
 
     __slots__ = (
@@ -66,29 +66,27 @@ class ChatTranslator:
         "_begun",
         "_calls",
         "_context",
-        "_decoder",
         "_done",
         "_finish",
+        "_on_literals",
         "_output_tokens",
-        "_splice",
         "_splitter",
         "_spoke",
         "_straight",
         "_text_open",
         "_thinking",
         "_voice",
-        "ended",
     )
 
     ready: Final = True
 
     def __init__(self, voice: Voice, context: Context) -> None:
+        super().__init__()
         self._voice = voice
+        self._on_literals = voice.literals
         self._context = context
-        self._decoder = Decoder()
         self._thinking = Thinking(voice, context.model, keep=context.keep_reasoning)
         self._calls = Calls(voice, self._thinking)
-        self._splice = Splice()
         self._splitter = ThinkSplitter() if context.think_tags else None
         self._straight = self._splitter is None
         self._annotations: list[JSON] = []
@@ -98,34 +96,11 @@ class ChatTranslator:
         self._spoke = False
         self._text_open = False
         self._done = False
-        self.ended = False
         voice.late_annotations = context.late_annotations
 
     # --- input
 
-    def feed(self, data: bytes) -> None:
-        """Bytes of the stream. Raises: RelayError for an error that the upstream reports, or nonsense."""
-        if self.ended:
-            return
-        decoder, splice = self._decoder, self._splice
-        clear = decoder.clear
-        block = data if clear else decoder.cut(data)
-        if splice.ready and not self._thinking.pending:
-            # hot: bench/test_translators.py; a read that holds nothing but pieces of text
-            literals = splice.literals(block)
-            if literals is not None:
-                self._voice.literals(literals)
-                return
-        # a large read may begin before there is a template, or end with what is no text: only that is parsed whole
-        for window in windows(decoder.cut(data) if clear else block):
-            if self.ended:
-                break
-            if splice.ready and not self._thinking.pending and (literals := splice.literals(window)) is not None:
-                self._voice.literals(literals)
-            else:
-                self._feed(decoder.parse(window))
-
-    def _feed(self, events: list[tuple[bytes | None, bytes]]) -> None:
+    def _on_events(self, events: list[Event]) -> None:
         plain_event: tuple[bytes | None, bytes, str] | None = None
         for name, payload in events:
             # hot: bench/test_translators.py; one choice whose delta is a piece of text, and nothing else
@@ -172,6 +147,7 @@ class ChatTranslator:
         if plain_event is not None:
             name, payload, text = plain_event
             self._splice.learn(name, payload, _CONTENT, text)
+        self._splice.held = self._thinking.pending
 
     def from_body(self, body: JSON) -> None:
         """A whole answer. Raises: RelayError."""
@@ -187,7 +163,7 @@ class ChatTranslator:
     def close(self) -> Done:
         """The input is over. Raises: RelayError where the upstream did not say so, or said that it failed."""
         if not self.ended:
-            self._feed(self._decoder.close())
+            self._on_events(self._decoder.close())
             if not self._begun and self._decoder.stray:
                 self._on_stray(self._decoder.stray)
         if self._splitter is not None:

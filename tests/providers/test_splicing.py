@@ -80,6 +80,17 @@ def test_a_plain_stream_is_really_spliced(dialect: str, batch: int, monkeypatch:
     assert told(dialect, reads) == spliced
 
 
+@pytest.mark.parametrize("dialect", sorted(APIS))
+def test_pieces_without_text_say_nothing(dialect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone, and in a large read that ends with what is no text."""
+    empty = b"".join(token(dialect, "", number) for number in range(100))
+    reads = [first(dialect), token(dialect, "said", 0), empty, empty + b"event: ping\ndata: {}\n\n"]
+    spliced = told(dialect, reads)
+    assert spliced[0].count(b'"delta":') == 1
+    monkeypatch.setattr(Splice, "learn", lambda *_: None)
+    assert told(dialect, reads) == spliced
+
+
 def test_what_follows_the_end_in_one_read_is_not_said() -> None:
     late = b"".join(token("chat", f"late {number}", number) for number in range(256))
     stop = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
