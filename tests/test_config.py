@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_every_key_of_the_design_is_read(tmp_path: Path) -> None:
         auth="keys",
         allowed_origins=("https://example.com", "http://localhost:3000"),
         allowed_hosts=("relay.internal", "10.1.2.3", "::1"),
-        trusted_proxies=("10.0.0.0/8", "::1"),
+        trusted_proxies=(ip_network("10.0.0.0/8"), ip_network("::1/128")),
         default_model="fast",
         strict=True,
         websocket=False,
@@ -433,6 +434,11 @@ COMPLAINTS = [
     (
         '[server]\ntrusted_proxies = ["proxy"]\n',
         'relay.toml: [server] trusted_proxies: expected a list of IP addresses or networks such as "10.0.0.0/8", got "proxy"',
+    ),
+    (
+        '[server]\ntrusted_proxies = ["::1", "10.0.0.0/33"]\n',
+        'relay.toml: [server] trusted_proxies: expected a list of IP addresses or networks such as "10.0.0.0/8", '
+        'got "10.0.0.0/33"',
     ),
     (LOCAL + 'models = "gpt-*"\n', "relay.toml: [upstreams.local] models: expected a list of strings, got a string"),
     (LOCAL + "models = [1]\n", "relay.toml: [upstreams.local] models: expected a list of strings, got 1 at [0]"),

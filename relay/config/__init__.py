@@ -13,6 +13,7 @@ from relay.config.loader import load
 from relay.config.readers import ConfigError
 from relay.config.table import DIALECTS, ENVIRONMENT_UPSTREAMS, MAPPED_NAMES, markdown_table
 from relay.config.values import (
+    Network,
     PromptSettings,
     Secret,
     ServerSettings,
@@ -30,6 +31,7 @@ __all__ = [
     "ENVIRONMENT_UPSTREAMS",
     "MAPPED_NAMES",
     "ConfigError",
+    "Network",
     "PromptSettings",
     "Secret",
     "ServerSettings",

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from relay.config.table import MAPPED_NAMES, Setting, words
-from relay.config.values import Secret
+from relay.config.values import Network, Secret
 
 
 class ConfigError(Exception):
@@ -244,13 +244,14 @@ def _has_port(text: str) -> bool:
     return text.count(":") == 1
 
 
-def _networks(value: Any, row: Setting, place: Place) -> tuple[str, ...]:
+def _networks(value: Any, row: Setting, place: Place) -> tuple[Network, ...]:
+    networks = []
     for text in _texts(value, row, place):
         try:
-            ipaddress.ip_network(text, strict=False)
+            networks.append(ipaddress.ip_network(text, strict=False))
         except ValueError:
             raise _UnexpectedError(f'"{text}"') from None
-    return tuple(value)
+    return tuple(networks)
 
 
 # ------------------------------------------------------------------------------------------------ models and prompts

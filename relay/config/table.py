@@ -40,7 +40,14 @@ TABLE: Final[tuple[Setting, ...]] = (
         "server", "allowed_origins", "origins", (), "Web pages that may call the relay; any other Origin gets 403."
     ),
     Setting("server", "allowed_hosts", "hosts", (), "Host names accepted without `[keys]`, besides loopback's."),
-    Setting("server", "trusted_proxies", "networks", (), "Peers whose `X-Forwarded-*` headers are believed."),
+    Setting(
+        "server",
+        "trusted_proxies",
+        "networks",
+        (),
+        "Peers whose `X-Forwarded-For` and `X-Forwarded-Proto` give the client and scheme of a request's ASGI scope; "
+        "never that of a Unix socket, which has no address.",
+    ),
     Setting("server", "default_model", "text", None, "Model of a request that names none."),
     Setting("server", "strict", "boolean", False, "Refuse what would be a warning."),
     Setting("server", "websocket", "boolean", True, "Serve WebSocket connections."),

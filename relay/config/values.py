@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from relay.config.table import default
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 _AUTH_HEADERS: Final = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 _GLOBS: Final = {"openai": ("gpt-*", "o?-*"), "anthropic": ("claude-*",), "gemini": ("gemini-*",)}
 _VENDOR_HOSTS: Final = {
@@ -42,7 +44,7 @@ class ServerSettings:
     auth: str = "passthrough"
     allowed_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
-    trusted_proxies: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
     default_model: str | None = None
     strict: bool = default("server", "strict")
     websocket: bool = default("server", "websocket")

@@ -6,6 +6,7 @@
     websocket   what takes a connection over after an upgrade (the seam is ``upgrade``)
     server      one process: lifespan, accepting, graceful stop
     workers     several processes and signals
+    forwarded   what a trusted proxy says of a request's client and scheme
     context, limits, lifespan, sockets
 
 What a client may send is judged by ``relay.wire.http1`` before a parser sees it.

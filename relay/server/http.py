@@ -18,6 +18,7 @@ from urllib.parse import unquote
 
 from relay.errors import RelayError
 from relay.server.context import Context, Scope, logger
+from relay.server.forwarded import believe, trusts
 from relay.server.parsers import Events, Parser
 from relay.server.request import Request
 from relay.server.sockets import unsent_bytes
@@ -39,6 +40,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self.write: Callable[[bytes], None]
         self._base: dict[str, Any] = {}  # what all scopes of this connection share
+        self._proxied = False  # the peer is one of ``trusted_proxies``
         self._head: Head | None = None  # parsed, not yet begun
         self._ended = False  # the parser has seen the request's end
         self._request: Request | None = None
@@ -70,6 +72,7 @@ class HttpConnection(asyncio.Protocol):
             return
         transport.set_write_buffer_limits(high=limits.write_high_bytes, low=limits.write_low_bytes)
         self._base = base_scope(context, transport)
+        self._proxied = trusts(context.settings.trusted_proxies, self._base["client"])
         self._arm(limits.head_s, self._on_idle)
         logger.debug("connection from %s", self._base["client"])
 
@@ -183,6 +186,8 @@ class HttpConnection(asyncio.Protocol):
         scope["extensions"] = {}
         if self._context.state is not None:
             scope["state"] = self._context.state.copy()
+        if self._proxied:
+            believe(scope, self._context.settings.trusted_proxies)
         return scope
 
     def _hand_over(self, head: Head, scope: Scope) -> None:
