@@ -1,4 +1,4 @@
-"""Splicing on and off give the same bytes: over every golden and every recorded chat stream, in every feeding."""
+"""Splicing and runs on and off give the same bytes: over every recorded stream, in every feeding."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from relay.errors import RelayError
 from relay.providers.base import Target
+from relay.providers.openai_run import Run
 from relay.providers.registry import PROVIDERS
 from relay.providers.splice import Splice
 from relay.responses.emitter import Emitter
@@ -19,6 +20,7 @@ from tests.app.upstreams import first, token
 from tests.corpus import Exchange, exchanges, splits
 
 APIS = {"chat": "openai-chat", "anthropic": "anthropic-messages"}
+NATIVE = {"responses": "openai-responses"}
 
 
 def told(dialect: str, pieces: Iterable[bytes]) -> tuple[bytes, str]:
@@ -42,7 +44,13 @@ def told(dialect: str, pieces: Iterable[bytes]) -> tuple[bytes, str]:
     return sink.take(), ending
 
 
-RECORDED = [(dialect, exchange) for dialect, api in APIS.items() for exchange in exchanges(api, stream=True)]
+def parse_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on every event is parsed whole."""
+    monkeypatch.setattr(Splice, "learn", lambda *_: None)
+    monkeypatch.setattr(Run, "learn", lambda *_: None)
+
+
+RECORDED = [(dialect, exchange) for dialect, api in (APIS | NATIVE).items() for exchange in exchanges(api, stream=True)]
 
 
 @pytest.mark.parametrize(("dialect", "exchange"), RECORDED, ids=lambda value: getattr(value, "name", str(value))[-60:])
@@ -52,7 +60,7 @@ def test_recorded_streams(dialect: str, exchange: Exchange, monkeypatch: pytest.
     # byte by byte nothing is spliced but what the decoder puts together: the shorter recordings show it
     feedings = [pieces for how, pieces in splits(exchange) if how != "bytes" or len(exchange.body) < 30_000]
     spliced = [told(dialect, pieces) for pieces in feedings]
-    monkeypatch.setattr(Splice, "learn", lambda *_: None)
+    parse_all(monkeypatch)
     parsed = [told(dialect, pieces) for pieces in feedings]
     assert spliced == parsed
 
@@ -76,7 +84,7 @@ def test_a_plain_stream_is_really_spliced(dialect: str, batch: int, monkeypatch:
     monkeypatch.setattr(Splice, "literals", counted)
     spliced = told(dialect, reads)
     assert sum(hits) >= len(reads) - 4
-    monkeypatch.setattr(Splice, "learn", lambda *_: None)
+    parse_all(monkeypatch)
     assert told(dialect, reads) == spliced
 
 
@@ -87,7 +95,7 @@ def test_pieces_without_text_say_nothing(dialect: str, monkeypatch: pytest.Monke
     reads = [first(dialect), token(dialect, "said", 0), empty, empty + b"event: ping\ndata: {}\n\n"]
     spliced = told(dialect, reads)
     assert spliced[0].count(b'"delta":') == 1
-    monkeypatch.setattr(Splice, "learn", lambda *_: None)
+    parse_all(monkeypatch)
     assert told(dialect, reads) == spliced
 
 
