@@ -30,7 +30,7 @@ from relay.providers.chat_messages import Messages
 from relay.providers.chat_stream import STOP_REASONS, ChatTranslator, Context
 from relay.providers.turns import Assist, turns
 from relay.responses.emitter import Voice
-from relay.responses.json import encoded
+from relay.responses.json import encoded, exact
 from relay.responses.request import KNOWN, Request
 from relay.responses.tools import EMPTY_SCHEMA, JSON, Tool, key_of_call
 
@@ -426,7 +426,7 @@ def _build(request: Request, target: Target, media: Mapping[str, Media], repairs
     )
     return UpstreamRequest(
         "/chat/completions",
-        encoded(body),
+        exact(encoded(body)),
         tools=tools,
         warnings=tuple(warnings.entries),
         transformations=tuple(messages.transformations),

@@ -34,7 +34,7 @@ from relay.providers.gemini_stream import STOP_REASONS, Context, GeminiTranslato
 from relay.providers.gemini_tools import Build, offer_functions, offer_hosted, put_tools, reduced_schema
 from relay.providers.turns import Assist
 from relay.responses.emitter import Voice
-from relay.responses.json import encoded
+from relay.responses.json import encoded, exact
 from relay.responses.request import KNOWN, Request
 from relay.responses.tools import JSON, key_of_call
 
@@ -332,7 +332,7 @@ def _build(request: Request, target: Target, media: Mapping[str, Media], repairs
     )
     return UpstreamRequest(
         path_of(target, "streamGenerateContent?alt=sse"),
-        encoded(build.body),
+        exact(encoded(build.body)),
         tools=tools,
         warnings=tuple(warnings.entries),
         transformations=tuple(contents.transformations),

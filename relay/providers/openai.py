@@ -22,7 +22,7 @@ from relay.providers.openai_stream import ResponsesTranslator
 from relay.responses.emitter import Voice
 from relay.responses.envelope import unseal
 from relay.responses.items import normalise
-from relay.responses.json import encoded
+from relay.responses.json import encoded, exact
 from relay.responses.request import KNOWN, Request
 from relay.responses.request import PARAMETERS as NAMES
 from relay.responses.response import echoes
@@ -291,7 +291,7 @@ class ResponsesProvider:
         body, transformations = _body(_Build(request, target, record, warnings, repairs))
         return UpstreamRequest(
             "/responses",
-            encoded(body),
+            exact(encoded(body)),
             stream=request.stream,
             warnings=tuple(warnings.entries),
             transformations=tuple(transformations),

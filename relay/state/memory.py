@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from relay.responses.json import exact
 from relay.state.record import DAY_S, GRACE_S, Record, decode, item_of, plain, record, stored
 from relay.state.store import (
     CHAIN_LIMIT_BYTES,
@@ -141,7 +142,7 @@ class MemoryStore:
         following = log.first + len(log.blobs)
         if first != following:
             raise does_not_follow(id, first, following)
-        log.blobs.extend(map(bytes, blobs))
+        log.blobs.extend(map(exact, blobs))
         self.used_bytes += sum(map(len, blobs))
         self._sweep()
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from relay.responses.json import exact
 from relay.state.store import Json, Stored
 
 RUNNING: Final = frozenset({"queued", "in_progress"})
@@ -42,7 +43,7 @@ class Record(NamedTuple):
 def encode(value: Any) -> bytes:
     """JSON; what orjson refuses (lone surrogates, long integers: decision 24) goes through the standard library."""
     try:
-        return orjson.dumps(value)
+        return exact(orjson.dumps(value))
     except TypeError:
         return json.dumps(value).encode()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -49,6 +51,21 @@ def test_building_is_pure(provider: Provider) -> None:
     request = parse({"model": "m", "input": "hi", "tools": [{"type": "function", "name": "f"}], "temperature": 0.5})
     one, two = (provider.build(request, TARGET, {}, frozenset()) for _ in range(2))
     assert (one.path, one.body, one.headers, one.warnings) == (two.path, two.body, two.headers, two.warnings)
+
+
+@EVERY
+def test_a_body_takes_no_more_memory_than_its_bytes(provider: Provider) -> None:
+    """It is kept while its stream is open."""
+    request = parse({"model": "m", "input": "hi", "stream": True})
+    provider.build(request, TARGET, {}, frozenset())
+    tracemalloc.start()
+    try:
+        bodies = [provider.build(request, TARGET, {}, frozenset()).body for _ in range(100)]
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < sum(len(body) + 200 for body in bodies)
 
 
 GARBAGE = [

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from relay.errors import RelayError
+from relay.state.memory import MemoryStore
 from relay.state.sqlite import SqliteStore
 from relay.state.store import Store, StoreError
 from tests.state.engines import DAY_S, ENGINES, Clock, ids, message, open_engine, turn
@@ -326,6 +329,24 @@ def test_size_is_bounded_and_the_oldest_go_first(bench: Bench) -> None:
         assert 30 <= len(there) <= 52
 
     bench(body, max_bytes=1 << 20)
+
+
+def test_the_memory_engine_counts_what_it_holds() -> None:
+    """Small turns and events: the memory that they really take is at most half as much again."""
+
+    async def body() -> None:
+        store = MemoryStore()
+        tracemalloc.start()
+        try:
+            for number in range(500):
+                await store.commit(*turn(f"n{number}"), "ann")
+                await store.append_events(f"resp_n{number}", 0, [orjson.dumps({"n": at}) for at in range(5)])
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held < 1.5 * store.used_bytes, (held, store.used_bytes)
+
+    run(body())
 
 
 def test_a_long_chain_goes_bit_by_bit_when_it_is_the_oldest(bench: Bench) -> None:
