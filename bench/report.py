@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.loads import LOADS, Cell, Target
-from bench.processes import ROOT, litellm_command
+from bench.processes import ROOT, UPSTREAMS, litellm_command
 from bench.suite import Outcome, Row
 
 README: Final = ROOT / "bench" / "README.md"
@@ -33,8 +33,11 @@ HEAD: Final = (
 
 
 def table(outcome: Outcome) -> list[tuple[str, ...]]:
-    """A line a row, ``HEAD`` first."""
-    return [HEAD, *(_line(row) for row in outcome.rows.values())]
+    """A line a row in the order of one run of all loads, ``HEAD`` first."""
+    cells = ((load.name, cell) for load in LOADS.values() for cell in load.cells(tuple(UPSTREAMS)))
+    places = {key: place for place, key in enumerate(cells)}
+    rows = sorted(outcome.rows.items(), key=lambda item: places.get(item[0], len(places)))
+    return [HEAD, *(_line(row) for _, row in rows)]
 
 
 def _line(row: Row) -> tuple[str, ...]:
@@ -211,7 +214,8 @@ def _notes(row: dict[str, Any]) -> list[str]:
 
 def readme(outcome: Outcome, options: dict[str, Any], plots: list[Path], facts: dict[str, str]) -> str:
     """``bench/README.md``: how to repeat it, the latest table, and what is written there below it by hand."""
-    loads = {row.load.name: row.load.words for row in outcome.rows.values()}
+    measured = {name for name, _ in outcome.rows}
+    loads = {load.name: load.words for load in LOADS.values() if load.name in measured}
     words = "\n".join(f"| `{name}` | {text} |" for name, text in loads.items())
     pictures = "\n".join(f"![{path.stem.replace('-', ' ')}](plots/{path.name})" for path in plots)
     missing = "".join(f"\n{text}.\n" for text in outcome.absent.values())

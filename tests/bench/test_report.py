@@ -73,6 +73,24 @@ def test_rows_say_at_which_other_commit_they_were_measured() -> None:
     assert f"**Failed:** earlier, at 0000001: {FAILED}" in page
 
 
+def test_rows_of_several_runs_stand_as_in_one() -> None:
+    both = Outcome()
+    for name in ("soak", "short"):
+        both.rows[name, Cell("relay", "sse", "chat", True)] = Row(LOADS[name], Cell("relay", "sse", "chat", True))
+    report.add_earlier(both, written(outcome()), "0000001")
+    for server in ("litellm", "nginx"):
+        both.rows["short", Cell(server)] = Row(LOADS["short"], Cell(server))
+    assert [line[:2] for line in report.table(both)[1:]] == [
+        ("paced", "chat → SSE"),
+        ("short", "nginx, bytes (SSE)"),
+        ("short", "LiteLLM (SSE)"),
+        ("short", "chat → SSE"),
+        ("short", "chat → SSE, stored"),
+        ("many", "chat → SSE"),
+        ("soak", "chat → SSE, stored"),
+    ]
+
+
 def test_what_was_measured_anew_replaces_its_earlier_row_and_failure() -> None:
     now = Outcome()
     row = now.rows["short", Cell("relay")] = Row(LOADS["short"], Cell("relay"), {"value": [600.0]})
