@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
-WINDOW_BYTES: Final = 64 * 1024
-"""A run looks for its deltas in this much of a block at once, if it went on so far; else in as little as 4 KiB."""
-_FIRST_WINDOW_BYTES: Final = 4 * 1024
+from relay.wire.sse import WINDOW_BYTES
+
+_MOST_WINDOW_BYTES: Final = 64 * 1024
 
 _DELTA: Final = b'"delta":"'
 _NUMBER: Final = b'"sequence_number":'
@@ -41,7 +41,8 @@ class Run:
 
     The variable bytes stand in the order text, padding, number, or, where the number comes first, number, text,
     padding; without padding it is empty. ``proven``: the run has met a second event. ``skip``: bytes of an event of a
-    passage before its payload. ``window_bytes``: how much of a block to look at at once.
+    passage before its payload. ``window_bytes``: how much of a block to look at; it grows while the run goes on,
+    so that short runs cost no long looks.
     """
 
     __slots__ = ("_number_first", "_ours", "_pattern", "_theirs", "proven", "said", "skip", "window_bytes")
@@ -55,7 +56,7 @@ class Run:
         self.said = said
         self.proven = False
         self._number_first = number_first
-        self.window_bytes = _FIRST_WINDOW_BYTES
+        self.window_bytes = WINDOW_BYTES
         theirs = b"%b%b" % (frame if framed else b"data: ", constants[0])
         # a look that begins elsewhere than an event ends at the next line feed: time is linear whatever the block holds
         lead = rb"(?m:^)" + rb"\n".join(b".{%d}" % len(line) for line in theirs.split(b"\n"))
@@ -96,11 +97,6 @@ class Run:
         constants = payload[:a], payload[b:c], payload[d:e], payload[f:]
         return cls(name, framed, number_first, padding >= 0, constants, said)
 
-    def window(self, block: bytes, at: int) -> bytes:
-        """Where to look: whole events of ``block`` from ``at``, few at first, so that short runs cost no long looks."""
-        end = block.find(b"\n\n", at + self.window_bytes - 2)
-        return block[at : end + 2] if end >= 0 else block[at:]
-
     def passage(self, block: bytes, theirs: int, ours: int) -> Passage | None:
         """The deltas of the run at the beginning of a block of whole events, if any; their texts are kept.
 
@@ -109,12 +105,12 @@ class Run:
         # hot: bench/test_translators.py
         found = self._told_apart(block, theirs)
         if found is None:
-            self.window_bytes = _FIRST_WINDOW_BYTES
+            self.window_bytes = WINDOW_BYTES
             block = block[: self._end(block, theirs)]
             found = self._told_apart(block, theirs)
             if found is None:
                 return None
-        elif self.window_bytes < WINDOW_BYTES:
+        elif self.window_bytes < _MOST_WINDOW_BYTES:
             self.window_bytes *= 2
         self.proven = True
         texts, paddings = found

@@ -23,7 +23,7 @@ from relay.providers.openai_run import Run
 from relay.responses.emitter import Emitter, Voice
 from relay.responses.json import loads, mended
 from relay.responses.tools import JSON
-from relay.wire.sse import Decoder
+from relay.wire.sse import Decoder, window
 
 _MISSES: Final = 8
 """Runs learnt in vain before a stream is no longer asked for another: its deltas differ in more than their text."""
@@ -110,8 +110,9 @@ class ResponsesTranslator:
             if run is not None:
                 # hot: bench/test_translators.py
                 ours = emitter.sequence_number
-                window = run.window(block, at) if at or len(block) > run.window_bytes else block
-                passage = run.passage(window, ours + self._shift, ours)
+                whole = at == 0 and len(block) <= run.window_bytes
+                events = block if whole else window(block, at, run.window_bytes)
+                passage = run.passage(events, ours + self._shift, ours)
                 if passage is not None:
                     emitter.forward_framed(passage.block, run.skip, passage.events)
                     emitter.retain(passage.kept)

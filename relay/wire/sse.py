@@ -140,15 +140,19 @@ class Decoder:
         return (name, b"\n".join(lines)) if lines else None
 
 
+def window(block: bytes, at: int, size: int) -> bytes:
+    """The whole events of a block of whole events from ``at``, up to the end of the one in which ``size`` bytes end."""
+    end = block.find(b"\n\n", at + size - 2)
+    return block[at : end + 2] if end >= 0 else block[at:]
+
+
 def windows(block: bytes) -> Iterator[bytes]:
-    """A block of whole events in pieces of whole events, each of 4 KiB or one event more. Raises: ValueError."""
+    """A block of whole events in pieces of whole events, each of 4 KiB or up to one event more."""
     at = 0
-    while len(block) - at > WINDOW_BYTES:
-        end = block.index(b"\n\n", at + WINDOW_BYTES - 2) + 2
-        yield block[at:end]
-        at = end
-    if at < len(block):
-        yield block[at:]
+    while at < len(block):
+        piece = window(block, at, WINDOW_BYTES)
+        yield piece
+        at += len(piece)
 
 
 def frame(name: bytes, payload: bytes) -> bytes:
