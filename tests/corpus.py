@@ -12,16 +12,28 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 Json = dict[str, Any]
+Test = TypeVar("Test", bound=Callable[..., Any])
 FOLDER = os.environ.get("RELAY_CORPUS")
-needed = pytest.mark.skipif(not FOLDER, reason="RELAY_CORPUS does not name the folder of recorded traffic")
+marks = [
+    pytest.mark.corpus,
+    pytest.mark.skipif(not FOLDER, reason="RELAY_CORPUS does not name the folder of recorded traffic"),
+]
+"""For a module's ``pytestmark``; ``pytest -m corpus`` runs what has them and nothing else."""
+
+
+def needed(test: Test) -> Test:
+    """Marks a test that reads the corpus."""
+    for mark in marks:
+        test = mark(test)
+    return test
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from tests import corpus
 
-pytestmark = corpus.needed
+pytestmark = corpus.marks
 
 
 def parameters(api: str, stream: bool | None = None) -> Any:

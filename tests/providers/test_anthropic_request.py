@@ -470,6 +470,9 @@ def test_hosted_tools() -> None:
     ]
     assert warned({"tools": [code]}) == ["tools[0].container.memory_limit"]
     assert sent({"tools": [{**code, "container": "container_1"}]})["container"] == "container_1"
+    plain = {**code, "container": {"type": "auto"}}
+    assert warned({"tools": [plain]}) == []
+    assert sent({"tools": [plain]})["tools"] == [{"type": "code_execution_20250825", "name": "code_execution"}]
     assert warned({"tools": [{"type": "code_interpreter"}, {"type": "image_generation"}]}) == ["tools[1]"]
 
 

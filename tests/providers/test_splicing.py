@@ -17,7 +17,7 @@ from relay.responses.request import parse
 from relay.responses.response import template
 from relay.responses.sinks import SSESink
 from tests.app.upstreams import first, token
-from tests.corpus import Exchange, exchanges, splits
+from tests.corpus import Exchange, exchanges, needed, splits
 
 APIS = {"chat": "openai-chat", "anthropic": "anthropic-messages"}
 NATIVE = {"responses": "openai-responses"}
@@ -53,6 +53,7 @@ def parse_all(monkeypatch: pytest.MonkeyPatch) -> None:
 RECORDED = [(dialect, exchange) for dialect, api in (APIS | NATIVE).items() for exchange in exchanges(api, stream=True)]
 
 
+@needed
 @pytest.mark.parametrize(("dialect", "exchange"), RECORDED, ids=lambda value: getattr(value, "name", str(value))[-60:])
 def test_recorded_streams(dialect: str, exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
     if dialect not in PROVIDERS:
