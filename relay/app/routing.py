@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from relay.config import Settings, UpstreamSettings, compile_glob
+from relay.config import Glob, Settings, UpstreamSettings
 from relay.errors import RelayError
 
-_LIMIT: Final = 512  # characters of a model's name; globs cost more than linear time in it
+_LIMIT: Final = 512  # characters of a model's name
 
 
 class Target(NamedTuple):
@@ -28,8 +28,8 @@ class Route(NamedTuple):
     targets: tuple[Target, ...]
 
 
-class _Glob(NamedTuple):
-    pattern: re.Pattern[str]
+class _Ranked(NamedTuple):
+    glob: Glob
     literals: int
     targets: tuple[str, ...]
 
@@ -42,13 +42,13 @@ class Router:
         self._upstreams = {one.name: one for one in settings.upstreams}
         self._aliases = {name: targets for name, targets in settings.models.items() if not _is_glob(name)}
         globs = [
-            _Glob(compile_glob(name), len(name) - name.count("*") - name.count("?"), targets)
+            _Ranked(Glob(name), len(name) - name.count("*") - name.count("?"), targets)
             for name, targets in settings.models.items()
             if _is_glob(name)
         ]
         # The sort is stable: among equals the order of the file stays.
         self._globs = sorted(globs, key=lambda glob: -glob.literals)
-        self._own = [(compile_glob(glob), one) for one in settings.upstreams for glob in one.models]
+        self._own = [(Glob(glob), one) for one in settings.upstreams for glob in one.models]
         self._patterns = [*settings.models, *(glob for one in settings.upstreams for glob in one.models)]
 
     def resolve(self, model: str | None) -> Route:
@@ -73,8 +73,8 @@ class Router:
         if named := self._named(name):
             return (named,)
         for glob in self._globs:
-            if match := glob.pattern.fullmatch(name):
-                taken = match[1] if glob.pattern.groups else ""
+            taken = glob.glob.match(name)
+            if taken is not None:
                 return self._all(tuple(target.replace("*", taken) for target in glob.targets))
         found = self._by_model(name)
         return (found,) if found else ()
@@ -91,8 +91,8 @@ class Router:
         return Target(upstream, rest[0]) if upstream and rest and rest[0] else None
 
     def _by_model(self, name: str) -> Target | None:
-        for pattern, upstream in self._own:
-            if pattern.fullmatch(name):
+        for glob, upstream in self._own:
+            if glob.match(name) is not None:
                 return Target(upstream, name)
         if len(self._upstreams) == 1:
             return Target(next(iter(self._upstreams.values())), name)

@@ -12,7 +12,7 @@ from relay import ids
 from relay.app.reasoning import ReasoningCache
 from relay.app.redaction import Redactor
 from relay.app.routing import Router
-from relay.config import Settings, UpstreamSettings, compile_glob
+from relay.config import Glob, Settings, UpstreamSettings
 from relay.providers.base import Provider, Target
 from relay.providers.registry import PROVIDERS
 from relay.state.store import Store
@@ -99,7 +99,7 @@ class Services:
         settings = upstream.settings
         capabilities: dict[str, Any] = {}
         for glob, overrides in self.settings.capabilities.items():
-            if compile_glob(glob).fullmatch(model):
+            if Glob(glob).match(model) is not None:
                 capabilities.update(overrides)
         return Target(
             settings.name,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from relay.config.globs import Glob
 from relay.config.readers import ConfigError, Place, nearest, read, shape
 from relay.config.table import DIALECTS, ENVIRONMENT_UPSTREAMS, REQUIRED, ROWS, WRITTEN_NAMES, Setting
 from relay.config.values import (
@@ -16,7 +17,6 @@ from relay.config.values import (
     Settings,
     StoreSettings,
     UpstreamSettings,
-    compile_glob,
     data_directory,
     default_globs,
     is_loopback,
@@ -254,7 +254,7 @@ def _upstreams_are_consistent(settings: Settings) -> Complaints:
 
 def _models_lead_somewhere(settings: Settings) -> Complaints:
     names = [one.name for one in settings.upstreams]
-    globs = [compile_glob(glob) for one in settings.upstreams for glob in one.models]
+    globs = [Glob(glob) for one in settings.upstreams for glob in one.models]
     for pattern, targets in settings.models.items():
         label = f"[models] {_quoted(pattern)}"
         for target in targets:
@@ -262,7 +262,7 @@ def _models_lead_somewhere(settings: Settings) -> Complaints:
                 yield label, f'"*" in "{target}" needs exactly one "*" on both sides'
             head, *rest = re.split("[/:]", target, maxsplit=1)
             named = head in names and any(rest)
-            if len(names) > 1 and not named and not any(glob.fullmatch(target) for glob in globs):
+            if len(names) > 1 and not named and all(glob.match(target) is None for glob in globs):
                 near = nearest(head, names)
                 yield label, f'"{target}" names no upstream{near} (configured: {", ".join(names)})'
 

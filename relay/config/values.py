@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -140,11 +139,6 @@ def default_globs(dialect: str, base_url: str) -> tuple[str, ...]:
     """Models that are known to live at an upstream (decision 17)."""
     maker = dialect if dialect in _GLOBS else vendor(base_url).replace("azure", "openai")
     return _GLOBS.get(maker, ())
-
-
-def compile_glob(glob: str) -> re.Pattern[str]:
-    """``*`` is any run of characters, ``?`` is one, all else is itself; group 1 is what the first ``*`` took."""
-    return re.compile("".join({"*": "(.*)", "?": "."}.get(one) or re.escape(one) for one in glob), re.DOTALL)
 
 
 def is_loopback(host: str) -> bool:
