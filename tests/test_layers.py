@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 SHARED_BY_PROVIDERS = {
     "base",
     "turns",
+    "endings",
     "failures",
     "schema",
     "splice",

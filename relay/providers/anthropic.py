@@ -17,7 +17,7 @@ from relay.providers import anthropic_media as media_blocks
 from relay.providers.anthropic_build import BETAS, Build, shape, think
 from relay.providers.anthropic_failures import http_error
 from relay.providers.anthropic_messages import Messages, cache_control, cache_ttl, encoded, without_synthetic
-from relay.providers.anthropic_stream import STOP_REASONS, AnthropicTranslator, Context
+from relay.providers.anthropic_stream import AnthropicTranslator, Context
 from relay.providers.anthropic_tools import (
     HOSTED_NAMES,
     JSON_TOOL,
@@ -48,7 +48,7 @@ from relay.responses.emitter import Voice
 from relay.responses.request import KNOWN, Request
 from relay.responses.tools import JSON, Tool, key_of_call
 
-__all__ = ["PARAMETERS", "PROVIDER", "STOP_REASONS", "AnthropicProvider", "AnthropicTranslator"]
+__all__ = ["PARAMETERS", "PROVIDER", "AnthropicProvider", "AnthropicTranslator"]
 
 VERSION: Final = "2023-06-01"
 VERTEX_VERSION: Final = "vertex-2023-10-16"

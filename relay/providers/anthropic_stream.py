@@ -19,6 +19,7 @@ from relay.providers.anthropic_failures import error_of
 from relay.providers.anthropic_hosted import MCP, SERVER_TOOLS, Use
 from relay.providers.anthropic_notes import annotation_of, anthropic_usage, dicts
 from relay.providers.base import Continue, Done, UpstreamRequest
+from relay.providers.endings import ending_of
 from relay.providers.schema import mismatch
 from relay.providers.splice import Spliced
 from relay.responses.emitter import Voice
@@ -27,13 +28,6 @@ from relay.responses.json import loads, mended, mended_text
 from relay.responses.output import Item
 from relay.responses.tools import JSON
 from relay.wire.sse import Event
-
-STOP_REASONS: Final[Mapping[str | None, Done]] = {
-    **dict.fromkeys((None, "end_turn", "stop_sequence", "tool_use"), Done("completed")),
-    **dict.fromkeys(("max_tokens", "model_context_window_exceeded"), Done("incomplete", "max_output_tokens")),
-    "refusal": Done("incomplete", "content_filter"),
-}
-"""``stop_reason`` -> how the response ends. ``pause_turn`` goes on; any other one is a failure."""
 
 TIERS: Final = {"standard": "default", "batch": "default", "priority": "priority"}
 """``usage.service_tier`` -> ours."""
@@ -197,7 +191,7 @@ class AnthropicTranslator(Spliced):
             raise RelayError("upstream_ended_early", "The upstream's stream ended before its answer was complete.")
         if self._reason == "pause_turn":
             return Continue(self._next_hop())
-        done = STOP_REASONS.get(self._reason)
+        done = ending_of(self._reason) if self._reason else Done("completed")
         if done is None:
             raise RelayError("upstream_error", f"The upstream stopped with the reason '{self._reason!s:.64}'.")
         if self._refusal:

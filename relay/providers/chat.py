@@ -27,14 +27,14 @@ from relay.providers.capabilities import capabilities
 from relay.providers.capabilities.chat import ROWS
 from relay.providers.chat_failures import http_error
 from relay.providers.chat_messages import Messages
-from relay.providers.chat_stream import STOP_REASONS, ChatTranslator, Context
+from relay.providers.chat_stream import ChatTranslator, Context
 from relay.providers.turns import Assist, turns
 from relay.responses.emitter import Voice
 from relay.responses.json import encoded, exact
 from relay.responses.request import KNOWN, Request
 from relay.responses.tools import EMPTY_SCHEMA, JSON, Tool, key_of_call
 
-__all__ = ["PARAMETERS", "PROVIDER", "STOP_REASONS", "ChatProvider", "ChatTranslator"]
+__all__ = ["PARAMETERS", "PROVIDER", "ChatProvider", "ChatTranslator"]
 
 
 class _Build:

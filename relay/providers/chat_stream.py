@@ -17,22 +17,12 @@ from relay.providers.chat_calls import LEGACY, Calls
 from relay.providers.chat_failures import error_of
 from relay.providers.chat_reasoning import Thinking
 from relay.providers.chat_think import ThinkSplitter
+from relay.providers.endings import ending_of
 from relay.providers.splice import Spliced
 from relay.responses.emitter import Usage, Voice, usage_of
 from relay.responses.json import loads
 from relay.responses.tools import JSON
 from relay.wire.sse import Event
-
-STOP_REASONS: Final[Mapping[str, Done]] = {
-    **dict.fromkeys(
-        ("stop", "eos", "eos_token", "stop_sequence", "COMPLETE", "tool_calls", "function_call"), Done("completed")
-    ),
-    **dict.fromkeys(("length", "max_tokens", "model_length"), Done("incomplete", "max_output_tokens")),
-    **dict.fromkeys(
-        ("content_filter", "sensitive", "refusal", "guardrail_intervened"), Done("incomplete", "content_filter")
-    ),
-}
-"""``finish_reason`` -> how the response ends. Any other one (``error``, ``abort``, an unknown one) is a failure."""
 
 TIERS: Final = {
     **{name: name for name in ("default", "flex", "priority", "scale", "fast")},
@@ -181,7 +171,7 @@ class ChatTranslator(Spliced):
     def _ending(self) -> Done:
         finish = self._finish
         if finish is not None:
-            done = STOP_REASONS.get(finish)
+            done = ending_of(finish)
             if done is None:
                 raise RelayError("upstream_error", f"The upstream stopped with the reason '{finish[:64]}'.")
             return done

@@ -30,7 +30,7 @@ from relay.providers.capabilities import capabilities
 from relay.providers.capabilities.gemini import ROWS
 from relay.providers.gemini_contents import Contents
 from relay.providers.gemini_failures import LOGPROBS, http_error
-from relay.providers.gemini_stream import STOP_REASONS, Context, GeminiTranslator
+from relay.providers.gemini_stream import Context, GeminiTranslator
 from relay.providers.gemini_tools import Build, offer_functions, offer_hosted, put_tools, reduced_schema
 from relay.providers.turns import Assist
 from relay.responses.emitter import Voice
@@ -38,7 +38,7 @@ from relay.responses.json import encoded, exact
 from relay.responses.request import KNOWN, Request
 from relay.responses.tools import JSON, key_of_call
 
-__all__ = ["PARAMETERS", "PROVIDER", "STOP_REASONS", "GeminiProvider", "GeminiTranslator"]
+__all__ = ["PARAMETERS", "PROVIDER", "GeminiProvider", "GeminiTranslator"]
 
 STOPS_LIMIT: Final = 5
 

@@ -13,6 +13,7 @@ import orjson
 
 from relay.errors import RelayError
 from relay.providers.base import Continue, Done, UpstreamRequest
+from relay.providers.endings import ending_of
 from relay.providers.failures import clean
 from relay.providers.gemini_calls import PartialCall
 from relay.providers.gemini_failures import MALFORMED, MISSING_SIGNATURE, error_of
@@ -25,36 +26,11 @@ from relay.responses.json import encoded, loads
 from relay.responses.tools import JSON
 from relay.wire.sse import Decoder
 
-STOP_REASONS: Final[Mapping[str, Done]] = {
-    "STOP": Done("completed"),
-    "MAX_TOKENS": Done("incomplete", "max_output_tokens"),
-    **dict.fromkeys(
-        (
-            "SAFETY",
-            "RECITATION",
-            "BLOCKLIST",
-            "PROHIBITED_CONTENT",
-            "SPII",
-            "LANGUAGE",
-            "IMAGE_SAFETY",
-            "IMAGE_PROHIBITED_CONTENT",
-            "IMAGE_RECITATION",
-            "IMAGE_OTHER",
-            "NO_IMAGE",
-            "MODEL_ARMOR",
-            "ESCALATION",
-            "PUP_LIMITED_DISABLED",
-        ),
-        Done("incomplete", "content_filter"),
-    ),
-}
-"""``finishReason`` -> how the response ends. Any other one that is in none of these tables is a failure."""
-
 STOP_REASONS_WITH_OUTPUT: Final[Mapping[str, Done]] = {
     "FINISH_REASON_UNSPECIFIED": Done("completed"),
     "OTHER": Done("incomplete", "content_filter"),
 }
-"""Where something was said; a failure where not."""
+"""``finishReason`` -> how the response ends where something was said; a failure where not."""
 
 REPAIRABLE: Final[Mapping[str, str]] = {
     "MISSING_THOUGHT_SIGNATURE": MISSING_SIGNATURE,
@@ -352,7 +328,7 @@ class GeminiTranslator:
             if self._block is not None:
                 return Done("incomplete", "content_filter")
             raise RelayError("upstream_ended_early", "The upstream's stream ended before its answer was complete.")
-        done = STOP_REASONS.get(finish)
+        done = ending_of(finish)
         if done is None and self._said:
             done = STOP_REASONS_WITH_OUTPUT.get(finish)
         if done is not None:

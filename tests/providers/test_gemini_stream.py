@@ -13,7 +13,6 @@ from relay.providers.gemini_calls import DEPTH_LIMIT, PartialCall
 from relay.providers.gemini_grounding import MISSES_LIMIT, Grounding
 from relay.providers.gemini_stream import (
     REPAIRABLE,
-    STOP_REASONS,
     STOP_REASONS_WITH_OUTPUT,
     Context,
     gemini_usage,
@@ -72,7 +71,24 @@ def test_text_and_usage() -> None:
     }
 
 
-@pytest.mark.parametrize(("reason", "end"), sorted(STOP_REASONS.items()))
+FILTERED = (
+    *("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "MODEL_ARMOR", "ESCALATION"),
+    *("IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "IMAGE_OTHER", "NO_IMAGE"),
+    "PUP_LIMITED_DISABLED",
+)
+
+
+@pytest.mark.parametrize(
+    ("reason", "end"),
+    [
+        ("STOP", Done("completed")),
+        ("stop", Done("completed")),
+        ("end_turn", Done("completed")),
+        ("MAX_TOKENS", Done("incomplete", "max_output_tokens")),
+        ("length", Done("incomplete", "max_output_tokens")),
+        *((word, Done("incomplete", "content_filter")) for word in FILTERED),
+    ],
+)
 def test_finish_reasons(reason: str, end: Done) -> None:
     found = heard(chunk(text("x")), chunk(finish=reason))
     assert found.done == end

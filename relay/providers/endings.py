@@ -1,0 +1,82 @@
+"""What an upstream's word for the end of its answer means, for every dialect.
+
+Source: translation.md §3.3–3.5; design.md §4.12 (an unknown word is no success); earendil-works/pi#2107 and
+ferro-labs/ai-gateway#142 (words of one dialect in another, and in other spellings). A gateway that speaks one dialect
+in front of a model of another often leaves the word as the model's own server wrote it, so there is one table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from relay.providers.base import Done
+
+STOP_REASONS: Final[Mapping[str, Done]] = {
+    **dict.fromkeys(
+        (
+            "stop",
+            "end",
+            "end_turn",
+            "eos",
+            "eos_token",
+            "stop_sequence",
+            "complete",
+            "completed",
+            "tool_call",
+            "tool_calls",
+            "tool_use",
+            "function_call",
+            "function_calls",
+        ),
+        Done("completed"),
+    ),
+    **dict.fromkeys(
+        (
+            "length",
+            "max_tokens",
+            "max_output_tokens",
+            "max_completion_tokens",
+            "model_length",
+            "model_context_window_exceeded",
+        ),
+        Done("incomplete", "max_output_tokens"),
+    ),
+    **dict.fromkeys(
+        (
+            "content_filter",
+            "content_filtered",
+            "sensitive",
+            "refusal",
+            "guardrail_intervened",
+            "safety",
+            "recitation",
+            "blocklist",
+            "prohibited_content",
+            "spii",
+            "language",
+            "image_safety",
+            "image_prohibited_content",
+            "image_recitation",
+            "image_other",
+            "no_image",
+            "model_armor",
+            "escalation",
+            "pup_limited_disabled",
+        ),
+        Done("incomplete", "content_filter"),
+    ),
+}
+"""Word, in lower case and with ``_`` between its parts, -> how the response ends."""
+
+
+def ending_of(word: str) -> Done | None:
+    """How an answer ends that ended with ``word``, in any spelling (``END_TURN``, ``tool-calls``, ``maxTokens``); None
+    for a word that nobody knows, which is a failure.
+    """
+    return _FOLDED.get(_NO_LETTERS.sub("", word[:64]).lower())
+
+
+_NO_LETTERS: Final = re.compile(r"[\s_-]")
+_FOLDED: Final = {word.replace("_", ""): done for word, done in STOP_REASONS.items()}
