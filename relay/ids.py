@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import os
 import time
+from contextvars import ContextVar
+from typing import Final
+
+current_request: Final[ContextVar[str]] = ContextVar("current_request", default="")
+"""The ``x-request-id`` of what runs, on a WebSocket the handshake's: lines of the log carry it (operate.md L1)."""
 
 _POOL_BYTES = 1_536  # 128 ids of 12 bytes (24 hex digits) a system call
 

@@ -424,7 +424,19 @@ COMPLAINTS = [
     ),
     (
         '[server]\nallowed_origins = ["*"]\n',
-        'relay.toml: [server] allowed_origins: expected a list of origins such as "https://example.com", got "*"',
+        'relay.toml: [server] allowed_origins: "*" lets every web page spend the keys of your upstreams, since nobody else '
+        'is asked for one: add [keys], or set auth = "passthrough" if every client brings the upstream\'s key',
+    ),
+    (
+        '[server]\nallowed_origins = ["https://example.com", "Null"]\n',
+        'relay.toml: [server] allowed_origins: "null" lets every file and sandboxed frame spend the keys of your upstreams, '
+        'since nobody else is asked for one: add [keys], or set auth = "passthrough" if every client brings the '
+        "upstream's key",
+    ),
+    (
+        '[server]\nallowed_origins = ["https://*.example.com"]\n',
+        'relay.toml: [server] allowed_origins: expected a list of origins such as "https://example.com", '
+        'got "https://*.example.com"',
     ),
     (
         '[server]\nallowed_origins = ["https://example.com/"]\n',

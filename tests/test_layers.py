@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wire": {"errors"},
     "responses": {"wire", "errors"},
     "providers": {"responses", "wire.sse", "errors"},
-    "upstream": {"wire", "errors", "config"},
+    "upstream": {"wire", "errors", "ids", "config"},
     "state": {"responses", "errors", "ids", "config"},
     "app": ALL_BUT_ENDS,
     "server": {"wire", "errors", "config"},

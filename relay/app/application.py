@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from relay.app import create, models, session, stored
+from relay.app.access import log_answer, log_refusal
 from relay.app.exchange import Exchange
 from relay.app.guard import Guard
+from relay.app.paths import api_path
 from relay.app.replies import ClientLeft, Receive, Scope, Send, headers_of, send_json
 from relay.app.services import Services, log
 from relay.errors import RelayError
@@ -21,11 +23,12 @@ Handler = Callable[[Exchange], Awaitable[None]]
 
 
 class Route(NamedTuple):
-    """A path (its groups become ``exchange.match``), what it answers by method, and whether it needs no key."""
+    """A path (its groups become ``exchange.match``), what it answers by method, and how it is guarded."""
 
     path: re.Pattern[str]
     methods: dict[str, Handler]
-    public: bool = False
+    public: bool = False  # needs no key
+    bodiless: bool = False  # what is posted here is empty, so it needs no content type
 
 
 async def _healthz(exchange: Exchange) -> None:
@@ -40,19 +43,19 @@ async def _readyz(exchange: Exchange) -> None:
 _ID: Final = r"(?P<id>[^/]{1,256})"
 
 ROUTES: Final[tuple[Route, ...]] = (
-    Route(re.compile(r"/v1/responses"), {"POST": create.create}),
-    Route(re.compile(r"/v1/responses/input_tokens"), {"POST": create.input_tokens}),
-    Route(re.compile(r"/v1/responses/compact"), {"POST": create.compact}),
-    Route(re.compile(rf"/v1/responses/{_ID}"), {"GET": stored.retrieve, "DELETE": stored.delete}),
-    Route(re.compile(rf"/v1/responses/{_ID}/cancel"), {"POST": stored.cancel}),
-    Route(re.compile(rf"/v1/responses/{_ID}/input_items"), {"GET": stored.input_items}),
-    Route(re.compile(r"/v1/models"), {"GET": models.list_models}),
-    Route(re.compile(r"/v1/models/(?P<id>.{1,512})"), {"GET": models.retrieve_model}),
+    Route(re.compile(r"/responses"), {"POST": create.create}),
+    Route(re.compile(r"/responses/input_tokens"), {"POST": create.input_tokens}),
+    Route(re.compile(r"/responses/compact"), {"POST": create.compact}),
+    Route(re.compile(rf"/responses/{_ID}"), {"GET": stored.retrieve, "DELETE": stored.delete}),
+    Route(re.compile(rf"/responses/{_ID}/cancel"), {"POST": stored.cancel}, bodiless=True),
+    Route(re.compile(rf"/responses/{_ID}/input_items"), {"GET": stored.input_items}),
+    Route(re.compile(r"/models"), {"GET": models.list_models}),
+    Route(re.compile(r"/models/(?P<id>.{1,512})"), {"GET": models.retrieve_model}),
     Route(re.compile(r"/healthz"), {"GET": _healthz}, public=True),
     Route(re.compile(r"/readyz"), {"GET": _readyz}, public=True),
 )
 
-_CONVERSATIONS: Final = re.compile(r"/v1/conversations(/.*)?")
+_CONVERSATIONS: Final = re.compile(r"/conversations(/.*)?")
 
 
 class Application:
@@ -118,8 +121,8 @@ class Application:
             await self._answer(exchange)
         except RelayError as error:
             self.services.redactor.error(error, exchange.caller.key)
-            if error.detail:
-                log.info("%s %s: %s (%s)", scope["method"], scope["path"], error.message, error.detail)
+            if not exchange.recorded:
+                log_refusal(scope, error)
             if not exchange.begun:
                 await exchange.error(error)
         except (ClientLeft, ConnectionError):
@@ -129,20 +132,24 @@ class Application:
             if exchange.begun:
                 raise
             await exchange.error(RelayError("internal", "The relay had an internal error."))
+        else:
+            if not exchange.recorded:
+                log_answer(scope, exchange.status, quiet=exchange.public)
 
     async def _answer(self, exchange: Exchange) -> None:
         method, path = exchange.scope["method"], exchange.scope["path"]
-        path = path.rstrip("/") or "/"
+        path = api_path(path)
         for row in ROUTES:
             match = row.path.fullmatch(path)
             if match is None:
                 continue
+            exchange.public = row.public
             if not row.public:
                 exchange.origin = self.guard.allowed_origin(exchange.headers)
                 if method == "OPTIONS" and exchange.origin is not None:
                     await _preflight(exchange, row)
                     return
-                self.guard.check_browser(exchange.headers, method)
+                self.guard.check_browser(exchange.headers, method, bodiless=row.bodiless)
                 exchange.caller = self.guard.caller(exchange.headers)
             handler = row.methods.get("GET" if method == "HEAD" else method)
             if handler is None:

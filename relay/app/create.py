@@ -48,6 +48,7 @@ async def create(exchange: Exchange) -> None:
     attachment = shape(exchange.send, headers, exchange.write_now)
     emitter = new_emitter(services, prepared, attachment.sink)
     turn = Turn(services, prepared.plan, emitter, attachment, keeper(services, prepared, emitter))
+    exchange.recorded = True
     try:
         await exchange.run(turn)
     finally:
@@ -88,6 +89,7 @@ async def compact(exchange: Exchange) -> None:
         status, content = await call_json(plan.upstream, plan.caller, request)
         await exchange.json(status, content)
         return
+    exchange.recorded = True
     summary, usage = await summarise(services, plan)
     fields = compaction_fields(plan.target.model, summary)
     output = with_ids([*kept_messages(prepared.window or []), fields], services.new_id)

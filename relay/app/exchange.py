@@ -9,12 +9,21 @@ from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
 from relay.app.guard import Caller
-from relay.app.replies import Header, Message, Receive, Scope, Send, read_body, send_error, send_json
+from relay.app.replies import Header, Message, Receive, Scope, Send, read_body, request_id_of, send_error, send_json
 from relay.app.services import Services
 from relay.errors import RelayError
+from relay.ids import current_request
+from relay.wire.http1 import GUARD_HEADERS
 
 _TRACE: Final = (b"traceparent", b"tracestate")
-_REQUEST_ID: Final = re.compile(rb"[\w.:-]{1,128}")
+# What a page of another origin may read (WHATWG Fetch §3.3.5); ``*`` is for what upstreams add, and is taken for a name
+# where credentials are sent, which the relay never allows.
+_EXPOSED: Final = ", ".join(
+    ["x-request-id", "x-relay-warnings", "x-relay-upstream-request-id", "retry-after", "retry-after-ms"]
+    + ["x-should-retry"]
+    + [f"x-ratelimit-{word}-{unit}" for word in ("limit", "remaining", "reset") for unit in ("requests", "tokens")]
+    + ["*"]
+).encode()
 
 
 class Runs(Protocol):
@@ -37,9 +46,12 @@ class Exchange:
         "headers",
         "match",
         "origin",
+        "public",
+        "recorded",
         "request_id",
         "scope",
         "services",
+        "status",
     )
 
     def __init__(
@@ -53,10 +65,14 @@ class Exchange:
         self.origin: bytes | None = None
         self.begun = False
         self.body_read = False
+        self.public = False
+        self.recorded = False
+        """A turn runs, which has a line of the log of its own."""
+        self.status = 0
         self._receive = receive
         self._send = send
-        given = headers.get(b"x-request-id", b"")
-        self.request_id = given if _REQUEST_ID.fullmatch(given) else services.new_id("req").encode()
+        self.request_id = request_id_of(headers, services.new_id)
+        current_request.set(self.request_id.decode())
 
     @property
     def id(self) -> str:
@@ -65,7 +81,9 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """The ASGI send, watched."""
-        self.begun = True
+        if not self.begun:
+            self.begun = True
+            self.status = message["status"]
         await self._send(message)
 
     @property
@@ -76,11 +94,11 @@ class Exchange:
 
     def own_headers(self) -> list[Header]:
         """Headers of every answer."""
-        headers: list[Header] = [(b"x-request-id", self.request_id)]
+        headers: list[Header] = [(b"x-request-id", self.request_id), *GUARD_HEADERS]
         if self.origin is not None:
             headers += [
                 (b"access-control-allow-origin", self.origin),
-                (b"access-control-expose-headers", b"x-request-id, x-relay-warnings"),
+                (b"access-control-expose-headers", _EXPOSED),
                 (b"vary", b"origin"),
             ]
         return headers

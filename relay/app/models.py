@@ -1,7 +1,8 @@
 """``GET /v1/models``: aliases, and what each upstream says it has.
 
-Source: responses-api.md §1.10, decision 17: cached 60 s, an upstream that does not answer is left out; ``models``
-beside ``data`` because Codex reads it.
+Source: responses-api.md §1.10, decision 17: cached 60 s, an upstream that does not answer is left out. ``models``
+beside ``data`` is what Codex reads: ``ModelsResponse`` of codex-rs/protocol/src/openai_models.rs in openai/codex, which
+refuses the whole list where one entry lacks a member.
 """
 
 from __future__ import annotations
@@ -48,10 +49,41 @@ def _model(identifier: str, owner: str, created: int) -> dict[str, Any]:
     return {"id": identifier, "object": "model", "created": created, "owned_by": owner}
 
 
+def _catalogue(data: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The list as Codex's catalogue has it."""
+    return [
+        {**model, "slug": model["id"], "display_name": model["id"], "priority": place, **_IN_CODEX}
+        for place, model in enumerate(data)
+    ]
+
+
+# What Codex itself assumes of a model that it does not know (model_info.rs); instructions it needs in versions that had
+# no default for them yet.
+_IN_CODEX: Final[dict[str, Any]] = {
+    "description": None,
+    "supported_reasoning_levels": [],
+    "shell_type": "shell_command",
+    "visibility": "list",
+    "supported_in_api": True,
+    "upgrade": None,
+    "base_instructions": "You are a coding agent that works in a user's terminal, in the repository that is open "
+    "there. Read before you change anything, keep to the style you find, and change no more than the task needs. Run "
+    "commands and edit files with your tools; run the project's tests where there are some. Go on until the task is "
+    "done, then say briefly what you did and what is left.",
+    "supports_reasoning_summaries": False,
+    "support_verbosity": False,
+    "default_verbosity": None,
+    "apply_patch_tool_type": None,
+    "truncation_policy": {"mode": "bytes", "limit": 10_000},
+    "supports_parallel_tool_calls": False,
+    "experimental_supported_tools": [],
+}
+
+
 async def list_models(exchange: Exchange) -> None:
-    """The list, under both names."""
+    """The list: OpenAI's under ``data``, Codex's under ``models``."""
     data = await _listing(exchange.services, exchange.caller)
-    await exchange.json(200, {"object": "list", "data": data, "models": data})
+    await exchange.json(200, {"object": "list", "data": data, "models": _catalogue(data)})
 
 
 async def retrieve_model(exchange: Exchange) -> None:

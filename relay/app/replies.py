@@ -5,6 +5,7 @@ Source: ASGI 3 HTTP specification; responses-api.md §6.1 (envelope), §6.3 (``x
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
+_REQUEST_ID: Final = re.compile(rb"[\w.:-]{1,128}")
 _CONTROLS: Final = bytes([*range(0x20), 0x7F])
 JSON_TYPE: Final[Header] = (b"content-type", b"application/json")
 
@@ -30,6 +32,12 @@ class ClientLeft(Exception):
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
     """A request's headers by lowercase name; of a repeated one the last."""
     return {name.lower(): value for name, value in scope["headers"]}
+
+
+def request_id_of(headers: dict[bytes, bytes], new_id: Callable[[str], str]) -> bytes:
+    """The id that the client gave its request, else a new one (decision 43)."""
+    given = headers.get(b"x-request-id", b"")
+    return given if _REQUEST_ID.fullmatch(given) else new_id("req").encode()
 
 
 def encoded(pairs: Iterable[tuple[str, str]]) -> list[Header]:

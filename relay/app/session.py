@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from relay.app.access import log_answer, log_refusal
 from relay.app.attachments import SocketMessages, WriteNow
 from relay.app.create import new_emitter
 from relay.app.guard import Guard
@@ -19,11 +20,24 @@ from relay.app.keeping import keeper
 from relay.app.lanes import Lanes, lane_name
 from relay.app.memory import LIMIT_BYTES as MEMORY_LIMIT_BYTES
 from relay.app.memory import ConnectionMemory, Entry, View
+from relay.app.paths import api_path
 from relay.app.prepare import Prepared, prepare
-from relay.app.replies import JSON_TYPE, Message, Receive, Scope, Send, encoded, headers_of, parse_json
+from relay.app.replies import (
+    JSON_TYPE,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    encoded,
+    headers_of,
+    parse_json,
+    request_id_of,
+)
 from relay.app.services import Services, log
 from relay.app.turn import Turn
 from relay.errors import RelayError
+from relay.ids import current_request
+from relay.wire.http1 import GUARD_HEADERS
 
 AGE_LIMIT_S: Final = 3_600.0
 REPLIES_LIMIT: Final = 64
@@ -82,11 +96,13 @@ class _LaneMessages(SocketMessages):
 class Wire:
     """The way to the client: one message, several in one write, or at once, as far as the server can (decision 34)."""
 
-    __slots__ = ("_send", "batches", "write_now")
+    __slots__ = ("_send", "asked", "batches", "write_now")
 
     def __init__(self, scope: Scope, send: Send) -> None:
         extensions = scope.get("extensions") or {}
         self._send = send
+        self.asked: Scope = {"path": scope["path"], "client": scope.get("client")}
+        """What lines of the log say of the handshake."""
         self.batches = "relay.send_batch" in extensions
         self.write_now: WriteNow | None = extensions.get("relay.write")
 
@@ -119,8 +135,10 @@ async def serve(
     if message["type"] != "websocket.connect":
         return
     headers = headers_of(scope)
+    request_id = request_id_of(headers, services.new_id)
+    current_request.set(request_id.decode())
     try:
-        if scope["path"].rstrip("/") != "/v1/responses":
+        if api_path(scope["path"]) != "/responses":
             raise RelayError("not_found", f"Unknown path: {scope['path'][:200]}")
         guard.allowed_origin(headers)
         guard.check_browser(headers, "GET")
@@ -130,9 +148,12 @@ async def serve(
         if services.draining:
             raise _draining()
     except RelayError as error:
-        await _refuse(services, scope, send, error)
+        services.redactor.error(error)
+        log_refusal(scope, error)
+        await _refuse(scope, send, error, request_id)
         return
-    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.accept", "headers": [(b"x-request-id", request_id)]})
+    log_answer(scope, 101)
     session = Session(services, guard, headers, Wire(scope, send), limits)
     sessions.add(session)
     try:
@@ -141,11 +162,11 @@ async def serve(
         sessions.discard(session)
 
 
-async def _refuse(services: Services, scope: Scope, send: Send, error: RelayError) -> None:
+async def _refuse(scope: Scope, send: Send, error: RelayError, request_id: bytes) -> None:
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": _POLICY})
         return
-    headers = [JSON_TYPE, (b"x-request-id", services.new_id("req").encode()), *encoded(error.response_headers())]
+    headers = [JSON_TYPE, (b"x-request-id", request_id), *GUARD_HEADERS, *encoded(error.response_headers())]
     if error.status == 426:
         headers.append((b"upgrade", b"websocket"))
     await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
@@ -240,7 +261,7 @@ class Session:
                 raise RelayError("invalid_value", message_text, param="type", code="unknown_event_type")
             handler(self, content, len(data))
         except RelayError as error:
-            self._reply(error.socket_envelope())
+            self._reply(self._refusal(error))
 
     def _on_create(self, content: dict[str, Any], size_bytes: int) -> None:
         lane = lane_name(content)
@@ -255,7 +276,7 @@ class Session:
             if parent is not None:
                 self._memory.pin(parent)
         except RelayError as error:
-            self._reply(error.socket_envelope(lane))
+            self._reply(self._refusal(error, lane))
             return
         self._start_ready()
 
@@ -284,7 +305,7 @@ class Session:
             await self._answer(create, view)
         except RelayError as error:
             self._on_failure(create, view, error)
-            await self._wire.say(error.socket_envelope(create.lane))
+            await self._wire.say(self._refusal(error, create.lane))
         except Exception:
             log.exception("a WebSocket turn failed for a reason of our own")
             failure = RelayError("internal", "The relay had an internal error.")
@@ -354,9 +375,15 @@ class Session:
 
     def _refuse_create(self, create: _Create, error: RelayError) -> None:
         self._unpin(create)
-        self._reply(error.socket_envelope(create.lane))
+        self._reply(self._refusal(error, create.lane))
 
     # --- writing
+
+    def _refusal(self, error: RelayError, lane: str | None = None) -> dict[str, Any]:
+        """The envelope of what never became a turn; the log says it too."""
+        self._services.redactor.error(error)
+        log_refusal(self._wire.asked, error)
+        return error.socket_envelope(lane)
 
     def _reply(self, content: dict[str, Any]) -> None:
         """Say something from the reader, which does not wait for it."""
@@ -416,7 +443,7 @@ def _too_old() -> RelayError:
 
 
 _TRACE: Final = frozenset({b"traceparent", b"tracestate"})
-_KEPT_HEADERS: Final = (b"authorization", *_TRACE)
+_KEPT_HEADERS: Final = (b"authorization", b"api-key", *_TRACE)
 _ENVELOPE: Final = frozenset({"type", "stream_id", "stream", "stream_options"})
 
 _MESSAGES: Final = {

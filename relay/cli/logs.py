@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import orjson
 
+from relay.ids import current_request
+
 _HIDDEN: Final = "[secret]"
 _SHORTEST: Final = 4  # a shorter secret would blank ordinary words
 _PLAIN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
@@ -67,10 +69,21 @@ class JSONFormatter(_Formatter):
 _FORMATTERS: Final = {"text": TextFormatter, "json": JSONFormatter}
 
 
+class RequestFilter(logging.Filter):
+    """Gives each line the id of the request that it is written for, where it has none of its own."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        identifier = current_request.get()
+        if identifier and "request_id" not in record.__dict__:
+            record.request_id = identifier
+        return True
+
+
 def configure(level: str, form: str, secrets: Collection[str] = ()) -> None:
     """Write the log to stderr. Other libraries' warnings come too, their chatter does not."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_FORMATTERS[form](secrets))
+    handler.addFilter(RequestFilter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("relay").setLevel(level.upper())
 

@@ -128,6 +128,10 @@ def _quoted(key: str) -> str:
 # ------------------------------------------------------------------------------------------------ section by section
 
 
+_ANYBODY: Final = {"*": "every web page", "null": "every file and sandboxed frame"}
+"""Origins that anybody may have, and whom they let in."""
+
+
 def _server(source: _Source, table: dict[str, Any], flags: Mapping[str, Any], has_keys: bool) -> ServerSettings:
     values = source.section("server", "server", table)
     for key, value in flags.items():
@@ -140,6 +144,13 @@ def _server(source: _Source, table: dict[str, Any], flags: Mapping[str, Any], ha
         raise ConfigError(f'{label} auth: "keys" needs at least one entry in [keys]')
     if said == "passthrough" and has_keys:
         raise ConfigError(f'{label} auth: "passthrough" contradicts [keys]')
+    for origin in values.get("allowed_origins", ()):
+        if origin in _ANYBODY and not (has_keys or said):
+            raise ConfigError(
+                f'{label} allowed_origins: "{origin}" lets {_ANYBODY[origin]} spend the keys of your upstreams, since '
+                'nobody else is asked for one: add [keys], or set auth = "passthrough" if every client brings the '
+                "upstream's key"
+            )
     settings = ServerSettings(**values, auth="keys" if has_keys else "passthrough")
     if not (has_keys or said or settings.uds or is_loopback(settings.host)):
         raise ConfigError(

@@ -228,7 +228,7 @@ def _headers(value: Any, row: Setting, place: Place) -> tuple[tuple[str, str], .
 
 def _origins(value: Any, row: Setting, place: Place) -> tuple[str, ...]:
     for text in _texts(value, row, place):
-        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@*\s]+", text, re.IGNORECASE):
+        if not re.fullmatch(r"null|\*|[a-z][a-z0-9+.-]*://[^/?#@*\s]+", text, re.IGNORECASE):
             raise _UnexpectedError(f'"{text}"')
     return tuple(text.lower() for text in value)
 

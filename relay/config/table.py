@@ -37,7 +37,12 @@ TABLE: Final[tuple[Setting, ...]] = (
         "`keys` where there are `[keys]`, else `passthrough`",
     ),
     Setting(
-        "server", "allowed_origins", "origins", (), "Web pages that may call the relay; any other Origin gets 403."
+        "server",
+        "allowed_origins",
+        "origins",
+        (),
+        'Web pages that may call the relay; any other Origin gets 403. `"*"` (every page) and `"null"` (files, '
+        'sandboxed frames) only with `[keys]` or `auth = "passthrough"`.',
     ),
     Setting("server", "allowed_hosts", "hosts", (), "Host names accepted without `[keys]`, besides loopback's."),
     Setting(

@@ -9,7 +9,6 @@ when the next deadline is earlier: a request that arrives whole, and its answer,
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from relay.errors import RelayError
 from relay.server.context import Context, Scope, logger
 from relay.server.forwarded import believe, trusts
 from relay.server.parsers import Events, Parser
+from relay.server.refusals import refusal_headers
 from relay.server.request import Request
 from relay.server.sockets import unsent_bytes
 from relay.server.upgrade import Handshake
@@ -287,16 +287,13 @@ class HttpConnection(asyncio.Protocol):
         """Write an error in the API's envelope instead of the app's response, and close."""
         bodiless = self._request is not None and self._request.head_only
         body = error.body()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", b"req_" + os.urandom(12).hex().encode()),
-            (b"connection", b"close"),
-            *((name.encode(), value.encode()) for name, value in error.response_headers()),
-        ]
+        scope = self._request.scope if self._request is not None else None
+        client = scope.get("client") if scope else self._base["client"]
         self._leave()
         if self._transport.is_closing():
             return
+        headers = refusal_headers(error, client, scope)
+        headers += ((b"content-length", b"%d" % len(body)), (b"connection", b"close"))
         self._transport.write(encode_head(error.status, headers) + (b"" if bodiless else body))
         self._finish(linger=not self._ended or self._scanner.waiting_bytes > 0)
 

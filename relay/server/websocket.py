@@ -11,13 +11,13 @@ One task (the app's) and one timer a socket. Reading goes on whatever the app se
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterable
 from math import inf
 from typing import Any, Final
 
 from relay.errors import RelayError
 from relay.server.context import Connection, Context, Message, Scope, logger
+from relay.server.refusals import refusal_headers
 from relay.server.sockets import unsent_bytes
 from relay.server.upgrade import Handshake
 from relay.wire import websocket as wire
@@ -58,6 +58,7 @@ class WebSocket(asyncio.Protocol):
         "_queued_bytes",
         "_reader",
         "_refusal",
+        "_scope",
         "_stalled_at",
         "_taken_bytes",
         "_task",
@@ -77,6 +78,7 @@ class WebSocket(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         # opening
         self._upgrade: wire.Upgrade | None = None
+        self._scope: Scope = {}  # until the app has answered
         self._early = b""  # what came before the app accepted
         self._refusal: tuple[int, list[tuple[bytes, bytes]]] | None = None
         # reading
@@ -103,7 +105,7 @@ class WebSocket(asyncio.Protocol):
 
     def begin(self, handshake: Handshake) -> None:
         """Start the app on the handshake, or refuse it."""
-        context = self._context
+        context, self._scope = self._context, handshake.scope
         try:
             if context.draining:
                 raise RelayError("draining", "The server is shutting down.", retry_after_s=1)
@@ -160,6 +162,7 @@ class WebSocket(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.phase = LOST
+        self._scope = {}
         self._reader = None
         self._abort_at = inf
         self._leave(_ABNORMAL, "")
@@ -354,6 +357,7 @@ class WebSocket(asyncio.Protocol):
         assert asked is not None  # this is OPENING
         head = wire.accept_head(asked, message.get("subprotocol"), message.get("headers", ()))
         self._upgrade, self._early, self._deflate = None, b"", asked.deflate
+        self._scope = {}
         self._transport.set_write_buffer_limits(high=limits.write_high_bytes, low=limits.write_low_bytes)
         self._write(head)
         self.phase = OPEN
@@ -404,11 +408,7 @@ class WebSocket(asyncio.Protocol):
         if self._transport.is_closing():
             return
         body = error.body()
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"x-request-id", b"req_" + os.urandom(12).hex().encode()),
-            *((name.encode(), value.encode()) for name, value in error.response_headers()),
-        ]
+        headers = refusal_headers(error, self._scope.get("client"), self._scope)
         self.phase = REFUSING
         self._write(encode_head(error.status, _closing_headers(headers, len(body))) + body)
         self._finish()

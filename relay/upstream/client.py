@@ -15,6 +15,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from relay.errors import RelayError
+from relay.ids import current_request
 from relay.upstream.connection import Answer, Connection, Timeouts
 from relay.upstream.dial import AddressGuard, dial, tls_context
 from relay.upstream.failures import FOREIGN, converted, timed_out
@@ -109,6 +110,8 @@ class Client:
             raise _shutting_down()
         tls = self._context(origin.ca_file) if origin.tls else None
         make = partial(Connection, origin, self._open, self._on_lost)
+        # The connection's callbacks run in the context of now, and it outlives this request.
+        asker = current_request.set("")
         try:
             async with asyncio.timeout(timeouts.connect_timeout_s) as deadline:
                 connection = await dial(origin, tls, make, guard)
@@ -116,6 +119,8 @@ class Client:
             if deadline.expired():
                 raise timed_out("connect_timeout_s", timeouts.connect_timeout_s, origin) from None
             raise converted(error, origin) from error
+        finally:
+            current_request.reset(asker)
         if self._closed:
             connection.abort()
             raise _shutting_down()

@@ -353,6 +353,12 @@ CHUNK: Final = b"%x\r\n%b\r\n"
 """``CHUNK % (len(data), data)``, where ``data`` is not empty."""
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
+GUARD_HEADERS: Final[tuple[tuple[bytes, bytes], ...]] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+"""On every answer: a page of another origin can neither run nor embed what it holds (WHATWG Fetch §3.6, §3.7). What
+CORS allows is read all the same, since the second one speaks of requests without it only."""
 
 
 def encode_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

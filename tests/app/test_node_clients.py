@@ -68,10 +68,12 @@ async def output_of(*command: str, folder: Path, **environment: str) -> bytes:
     return said
 
 
-async def codex(relay: Relay, home: Path, work: Path, prompt: str, *, websockets: bool) -> list[dict[str, Any]]:
+async def codex(
+    relay: Relay, home: Path, work: Path, prompt: str, *, websockets: bool, more: str = ""
+) -> list[dict[str, Any]]:
     """One run of ``codex exec``; its events."""
     config = CONFIG.format(base_url=relay.base_url, websockets=str(websockets).lower())
-    (home / "config.toml").write_text(config)
+    (home / "config.toml").write_text(config.replace('env_key = "RELAY_KEY"\n', "") + more if more else config)
     command = [str(CODEX), "exec", "--skip-git-repo-check", "--json", prompt]
     said = await output_of(*command, folder=work, CODEX_HOME=str(home), RELAY_KEY="key", NO_PROXY="127.0.0.1")
     return [orjson.loads(line) for line in said.splitlines() if line.startswith(b"{")]
@@ -97,6 +99,23 @@ def test_codex_runs_a_tool_and_answers(how: str, dialect: str, tmp_path: Path) -
         assert events[-1]["usage"]["input_tokens"] > 0
         assert set(transports) == {"websocket" if how == "websocket" else "http"}
         assert len(transports) >= 2
+
+    run(work(), LIMIT_S + 20)
+
+
+@needs_codex
+def test_codex_reads_the_list_of_models(tmp_path: Path) -> None:
+    """It asks for its catalogue where a command gives it the key, and keeps what it could read."""
+
+    async def work() -> None:
+        home, folder = tmp_path / "home", tmp_path / "work"
+        home.mkdir()
+        folder.mkdir()
+        more = '\n[model_providers.relay.auth]\ncommand = "echo"\nargs = ["key"]\n'
+        async with relaying(settings={"models": {"fast": ("demo/demo",)}}) as relay:
+            await codex(relay, home, folder, "Say hello there.", websockets=True, more=more)
+        models = orjson.loads((home / "models_cache.json").read_bytes())["models"]
+        assert [model["slug"] for model in models][:2] == ["fast", "demo/demo"]
 
     run(work(), LIMIT_S + 20)
 
