@@ -4,6 +4,7 @@
     serving     ``relay serve`` and ``relay demo``
     checking    ``relay check``
     logs        how the log looks, and what never stands in it
+    lines       where its lines go: nobody who logs waits for who reads
 
 Modules that cost time to import are imported where a command needs them, so that ``--version`` answers at once.
 """

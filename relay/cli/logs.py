@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from relay.cli.lines import LinesHandler
 from relay.ids import current_request
 
 _HIDDEN: Final = "[secret]"
@@ -79,13 +80,17 @@ class RequestFilter(logging.Filter):
         return True
 
 
-def configure(level: str, form: str, secrets: Collection[str] = ()) -> None:
-    """Write the log to stderr. Other libraries' warnings come too, their chatter does not."""
-    handler = logging.StreamHandler(sys.stderr)
+def configure(level: str, form: str, secrets: Collection[str] = ()) -> LinesHandler:
+    """Write the log to stderr. Other libraries' warnings come too, their chatter does not.
+
+    Until ``start`` of the handler that comes back, only what stderr takes at once is written.
+    """
+    handler = LinesHandler(sys.stderr)
     handler.setFormatter(_FORMATTERS[form](secrets))
     handler.addFilter(RequestFilter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("relay").setLevel(level.upper())
+    return handler
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -22,6 +22,7 @@ from relay import __version__
 from relay.cli import logs
 from relay.cli.arguments import complain
 from relay.cli.checking import settings_of
+from relay.cli.lines import LinesHandler
 from relay.config import ServerSettings, Settings, UpstreamSettings
 
 _FAREWELL_S: Final = 5.0
@@ -41,19 +42,20 @@ Ctrl-C stops it.
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal; the demo upstream answers where nothing is configured."""
     settings = settings_of(options)
-    logs.configure(settings.server.log_level, settings.server.log_format, settings.secrets())
+    log = logs.configure(settings.server.log_level, settings.server.log_format, settings.secrets())
     if settings.upstreams:
-        return _serve(settings, demo=False)
+        return _serve(settings, log, demo=False)
     with _demo_upstream() as upstream:
-        return _serve(replace(settings, upstreams=(upstream,)), demo=True)
+        return _serve(replace(settings, upstreams=(upstream,)), log, demo=True)
 
 
-def _serve(settings: Settings, demo: bool) -> int:
+def _serve(settings: Settings, log: LinesHandler, demo: bool) -> int:
     from relay.app import create_app
     from relay.server import Built
     from relay.server import serve as run
 
     def build() -> Built:
+        log.start()
         app = create_app(settings)
         return Built(app, app.on_drain, app.on_deadline)
 
@@ -124,7 +126,7 @@ def _demo_upstream() -> Iterator[UpstreamSettings]:
 
 def demo(options: argparse.Namespace) -> int:
     """The demo upstream alone."""
-    logs.configure(options.log_level, "text")
+    logs.configure(options.log_level, "text").start()
     settings = ServerSettings(host=options.host, port=options.port, max_body_bytes=64 << 20, drain_timeout_s=1.0)
     sock = None if options.inherit is None else socket.socket(fileno=options.inherit)
 

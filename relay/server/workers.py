@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import select
 import signal
@@ -264,6 +265,7 @@ class _Parent:
             with suppress(OSError, ValueError):
                 sys.stdout.flush()
                 sys.stderr.flush()
+            logging.shutdown()  # what is logged may wait to be written
             os._exit(code)
 
     def _wait(self) -> None:
