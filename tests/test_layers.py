@@ -36,6 +36,7 @@ SHARED_BY_PROVIDERS = {
     "turns",
     "endings",
     "failures",
+    "media",
     "schema",
     "splice",
     "capabilities",

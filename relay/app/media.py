@@ -15,6 +15,7 @@ from urllib.parse import urljoin
 from relay.app.services import Services, Upstream
 from relay.errors import RelayError
 from relay.providers.base import Media, Target
+from relay.providers.media import HEAD_BYTES, media_type
 from relay.responses.request import Request
 from relay.responses.tools import JSON
 from relay.upstream import Answer, Timeouts, parse_url
@@ -27,7 +28,7 @@ REDIRECTS_LIMIT: Final = 3
 _TIMEOUTS: Final = Timeouts(LIMIT_S, LIMIT_S, LIMIT_S)
 _TYPES: Final = ("image/", "application/pdf", "text/", "audio/", "application/json", "application/octet-stream")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_URL_FIELDS: Final = ("image_url", "file_url")
+_URL_FIELDS: Final = ("image_url", "file_url", "audio_url")
 _GLOBAL_IPV6: Final = ipaddress.IPv6Network("2000::/3")  # RFC 4291 §2.4: all that is given out
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 
@@ -118,20 +119,27 @@ async def _media(answer: Answer, shown: str) -> Media:
         message = f"{shown} could not be downloaded: status {answer.status}."
         raise RelayError("failed_to_download_image", message)
     content_type = (answer.header(b"content-type") or b"application/octet-stream").decode("latin-1")
-    content_type = content_type.split(";")[0].strip().lower()
-    if not content_type.startswith(_TYPES) or content_type == "text/html":
-        raise RelayError("unsupported_image", f"{shown} has the content type {content_type[:64]}.")
-    pieces: list[bytes] = []
-    size = 0
+    content = bytearray()
     try:
         while data := await answer.read():
-            size += len(data)
-            if size > LIMIT_BYTES:
+            begins = len(content) < HEAD_BYTES
+            content += data
+            if begins and len(content) >= HEAD_BYTES:
+                _check_type(content_type, content, shown)  # the rest of what is refused is not waited for
+            if len(content) > LIMIT_BYTES:
                 raise RelayError("image_too_large", f"{shown} is larger than {LIMIT_BYTES} bytes.")
-            pieces.append(data)
     except RelayError as error:
-        raise error if error.kind == "image_too_large" else _not_downloaded(shown, error) from None
-    return Media(content_type, b"".join(pieces))
+        ours = error.kind in ("image_too_large", "unsupported_image")
+        raise error if ours else _not_downloaded(shown, error) from None
+    return Media(_check_type(content_type, content, shown), bytes(content))
+
+
+def _check_type(label: str, content: bytearray, shown: str) -> str:
+    """The type of what was downloaded, by its first bytes (decision 58). Raises: RelayError."""
+    kind = media_type(label, bytes(content[:HEAD_BYTES]))
+    if not kind.startswith(_TYPES) or kind == "text/html":
+        raise RelayError("unsupported_image", f"{shown} has the content type {kind[:64]}.")
+    return kind
 
 
 def _not_downloaded(shown: str, cause: RelayError) -> RelayError:

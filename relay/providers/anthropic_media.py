@@ -6,25 +6,18 @@ by URL) goes as a URL, the rest as what the app fetched.
 
 from __future__ import annotations
 
-import base64
 import binascii
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from relay.errors import RelayError
-from relay.providers.base import Media, data_url
+from relay.providers.base import Media
+from relay.providers.media import TEXT_TYPES, data_url, file_type, inlined, typed
 from relay.responses.request import Request
 from relay.responses.tools import JSON
 
 IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
-_ALIASES: Final = {"image/jpg": "image/jpeg", "application/x-pdf": "application/pdf"}
-_TEXT_TYPES: Final = ("text/", "application/json", "application/xml", "application/yaml", "application/javascript")
-_TEXT_NAMES: Final = re.compile(
-    r".*\.(txt|md|csv|tsv|jsonl?|xml|ya?ml|toml|ini|html|css|[jt]s|py|rb|go|rs|[ch]|cpp|java|kt|sh|sql|log|diff|patch)",
-    re.IGNORECASE | re.DOTALL,
-)
 
 
 def needed(request: Request) -> list[str]:
@@ -60,18 +53,15 @@ def image_block(part: JSON, media: Mapping[str, Media]) -> JSON:
     url = part.get("image_url")
     if not isinstance(url, str):
         raise RelayError("unsupported_parameter", "An image needs its image_url.", param="input")
-    found = data_url(url)
+    found = inlined(media[url]) if url in media else data_url(url)
     if found is not None:
-        return _image(found.content_type, found.data)
-    if url in media:
-        return _image(media[url].content_type, base64.b64encode(media[url].data).decode())
+        return _image(*found)
     if url.startswith("https://"):
         return {"type": "image", "source": {"type": "url", "url": url}}
     raise RelayError("invalid_image_url", f"'{url[:200]}' is no https or data URL of an image.", param="input")
 
 
 def _image(content_type: str, data: str) -> JSON:
-    content_type = _ALIASES.get(content_type, content_type)
     if content_type not in IMAGE_TYPES:
         message = f"This upstream takes images as JPEG, PNG, GIF or WebP, not as {content_type}."
         raise RelayError("unsupported_image", message, param="input")
@@ -85,22 +75,22 @@ def document_block(part: JSON, media: Mapping[str, Media]) -> JSON:
     name = part.get("filename")
     url = part.get("file_url")
     data = part.get("file_data")
-    if isinstance(data, str):
-        found = data_url(data)
-        content_type, encoded = (found.content_type, found.data) if found is not None else ("", data)
+    given = data_url(data if isinstance(data, str) else str(url))
+    if given is not None:
+        content_type, encoded = given
+    elif isinstance(data, str):
+        content_type, encoded = typed("", data), data
     elif isinstance(url, str) and url in media:
-        content_type, encoded = media[url].content_type, base64.b64encode(media[url].data).decode()
+        content_type, encoded = inlined(media[url])
         name = name or urlsplit(url).path.rpartition("/")[2]
     elif isinstance(url, str) and url.startswith("https://"):
         return _titled({"type": "document", "source": {"type": "url", "url": url}}, name)
     else:
         raise RelayError("unsupported_parameter", "A file needs its file_data or its file_url.", param="input")
-    return _document(_ALIASES.get(content_type, content_type), encoded, str(name or ""))
+    return _document(file_type(content_type, str(name or "")), encoded, name)
 
 
-def _document(content_type: str, data: str, name: str) -> JSON:
-    if content_type in ("", "application/octet-stream"):
-        content_type = "text/plain" if _TEXT_NAMES.fullmatch(name) else "application/pdf"
+def _document(content_type: str, data: str, name: Any) -> JSON:
     if content_type.startswith("image/"):
         return _image(content_type, data)
     content = _decoded(data)
@@ -108,7 +98,7 @@ def _document(content_type: str, data: str, name: str) -> JSON:
         raise RelayError("invalid_value", "file_data is no base64.", param="input")
     if content_type == "application/pdf":
         source = {"type": "base64", "media_type": content_type, "data": data}
-    elif content_type.startswith(_TEXT_TYPES):
+    elif content_type.startswith(TEXT_TYPES):
         source = {"type": "text", "media_type": "text/plain", "data": content.decode("utf-8", "replace")}
     else:
         message = f"This upstream takes PDF, text and images, not {content_type}."

@@ -18,7 +18,7 @@ from relay.errors import RelayError
 from relay.providers.anthropic_blocks import FAMILY, THOUGHTS, opened
 from relay.providers.anthropic_media import document_block, image_block
 from relay.providers.base import Media, Warnings, path_of_part
-from relay.providers.turns import Assist, Results, Say, Turn, text_of
+from relay.providers.turns import Assist, Results, Say, Turn, last_asked, text_of
 from relay.responses.envelope import unseal
 from relay.responses.json import mended, mended_text
 from relay.responses.tools import CALL_TYPES, JSON, arguments_of_call, call_id_of, key_of_call, output_of
@@ -128,7 +128,7 @@ class Messages:
                 break
             self.system.extend(self._texts(group.parts))
             at += 1
-        current = max((n for n, one in enumerate(groups) if isinstance(one, Say) and one.role == "user"), default=0)
+        current = last_asked(groups)
         for number in range(at, len(groups)):
             group = groups[number]
             if isinstance(group, Say):

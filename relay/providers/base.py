@@ -256,22 +256,6 @@ def wire_names(keys: Iterable[str], valid: re.Pattern[str], limit: int, reserved
 # --- documents and images in the request
 
 
-class DataURL(NamedTuple):
-    """A ``data:`` URL taken apart; ``data`` is still base64."""
-
-    content_type: str
-    data: str
-
-
-_DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w-]+=[^;,]*)*);base64,", re.IGNORECASE)
-
-
-def data_url(url: str) -> DataURL | None:
-    """The parts of a base64 ``data:`` URL; None for any other URL."""
-    match = _DATA_URL.match(url)
-    return DataURL((match[1] or "application/octet-stream").lower(), url[match.end() :]) if match else None
-
-
 def path_of_part(items: Iterable[JSON], part: JSON) -> str:
     """Where in the input a content part stands, for an error."""
     places = (

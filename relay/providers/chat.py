@@ -445,7 +445,7 @@ class ChatProvider:
 
     def media_needed(self, request: Request, target: Target) -> list[str]:
         """Files by URL, which this wire format cannot name, and images where the server does not fetch."""
-        kinds = {"input_file": "file_url"}
+        kinds = {"input_file": "file_url", "input_audio": "audio_url"}
         if not _record(target)["image_url_fetch"]:
             kinds["input_image"] = "image_url"
         return media_urls(request, kinds)

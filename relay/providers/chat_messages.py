@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import string
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from relay.errors import RelayError
-from relay.providers.base import Media, Warnings, data_url, path_of_part
+from relay.providers.base import Media, Warnings, path_of_part
 from relay.providers.chat_reasoning import FAMILY
-from relay.providers.turns import Assist, Results, Say, Turn, text_of
+from relay.providers.media import TEXT_TYPES, audio, audio_url, data_url, file_type, inlined, typed
+from relay.providers.turns import Assist, Results, Say, Seen, Turn, last_asked, text_of
 from relay.responses.envelope import Envelope, unseal
 from relay.responses.json import loads
 from relay.responses.request import Request
@@ -25,11 +25,15 @@ from relay.responses.tools import CALL_TYPES, JSON, arguments_of_call, call_id_o
 MARKER: Final = "Operator note (not from the user): "
 ATTACHED: Final = "See the attached content in the next message."
 
-_TEXT_TYPES: Final = ("text/", "application/json", "application/xml", "application/yaml", "application/javascript")
-_TEXT_NAMES: Final = re.compile(
-    r".*\.(txt|md|csv|tsv|jsonl?|xml|ya?ml|toml|ini|html|css|[jt]s|py|rb|go|rs|[ch]|cpp|java|kt|sh|sql|log|diff|patch)",
-    re.IGNORECASE | re.DOTALL,
-)
+_AUDIO_FORMATS: Final = {
+    "audio/wav": "wav",
+    "audio/mpeg": "mp3",
+    "audio/flac": "flac",
+    "audio/ogg": "ogg",
+    "audio/mp4": "m4a",
+    "audio/aac": "aac",
+    "audio/webm": "webm",
+}
 
 
 class Messages:
@@ -76,11 +80,11 @@ class Messages:
             messages.append({"role": role, "content": "\n\n".join(text for text in system if text)})
         else:
             messages.extend({"role": role, "content": text} for text in system)
-        current = max(
-            (n for n, group in enumerate(groups) if isinstance(group, Say) and group.role == "user"), default=0
-        )
+        current = last_asked(groups)
         for number in range(at, len(groups)):
             group = groups[number]
+            if isinstance(group, Seen) and not self._record["sees"]:
+                continue
             if isinstance(group, Say):
                 self._say(group, messages)
             elif isinstance(group, Assist):
@@ -223,7 +227,7 @@ class Messages:
         if not isinstance(url, str):
             message = "An image needs its image_url."
             raise RelayError("missing_parameter", message, param=path_of_part(self._items, part))
-        image: JSON = {"url": url if self._record["image_url_fetch"] else self._inlined(url, part)}
+        image: JSON = {"url": self._image_url(url, part)}
         detail = part.get("detail")
         if detail == "original" and not self._record["image_detail_original"]:
             self._warnings.add(f"{path_of_part(self._items, part)}.detail", "'original' was sent as 'high'")
@@ -232,47 +236,56 @@ class Messages:
             image["detail"] = detail
         return {"type": "image_url", "image_url": image}
 
+    def _image_url(self, url: str, part: JSON) -> str:
+        found = data_url(url)
+        if found is not None:
+            label = f"data:{found.content_type};base64,"
+            return url if url.startswith(label) else label + found.data
+        return url if self._record["image_url_fetch"] else self._fetched(url, part)
+
     def _audio_part(self, part: JSON) -> JSON:
         if not self._record["audio"]:
             message = "This upstream takes no audio."
             raise RelayError("unsupported_value", message, param=path_of_part(self._items, part))
-        audio = part["input_audio"]
-        return {"type": "input_audio", "input_audio": {"data": audio["data"], "format": audio["format"]}}
+        found = audio(part, self._media)
+        if found is None:
+            raise self._unfetched(audio_url(part), part)
+        given = part.get("input_audio")
+        form = _AUDIO_FORMATS.get(found.content_type)
+        if form is None:
+            form = str(given["format"]) if isinstance(given, dict) else found.content_type.rpartition("/")[2]
+        return {"type": "input_audio", "input_audio": {"data": found.data, "format": form}}
 
     def _file_part(self, part: JSON) -> JSON:
         name = str(part.get("filename") or "file")
-        content = self._file_content(part, name)
-        if content.content_type.startswith(_TEXT_TYPES):
-            text = self._decoded(content.data, part).decode("utf-8", "replace")
+        content_type, data = self._file_content(part)
+        content_type = file_type(content_type, name)
+        if content_type.startswith(TEXT_TYPES):
+            text = self._decoded(data, part).decode("utf-8", "replace")
             return {"type": "text", "text": f"File {name}:\n\n{text}"}
         if not self._record["files"]:
-            message = f"This upstream takes no files of the type {content.content_type}."
+            message = f"This upstream takes no files of the type {content_type}."
             raise RelayError("unsupported_value", message, param=path_of_part(self._items, part))
-        url = f"data:{content.content_type};base64,{content.data}"
-        return {"type": "file", "file": {"filename": name, "file_data": url}}
+        return {"type": "file", "file": {"filename": name, "file_data": f"data:{content_type};base64,{data}"}}
 
-    def _file_content(self, part: JSON, name: str) -> _Content:
+    def _file_content(self, part: JSON) -> tuple[str, str]:
         data = part.get("file_data")
         if not isinstance(data, str):
-            data = self._inlined(str(part.get("file_url") or ""), part)
-        found = data_url(data)
-        if found is not None:
-            content = _Content(found.content_type, found.data)
-        else:
-            content = _Content("application/octet-stream", data)
-        if content.content_type == "application/octet-stream":
-            content.content_type = "text/plain" if _TEXT_NAMES.fullmatch(name) else "application/pdf"
-        return content
+            data = self._fetched(str(part.get("file_url") or ""), part)
+        return data_url(data) or (typed("", data), data)
 
-    def _inlined(self, url: str, part: JSON) -> str:
+    def _fetched(self, url: str, part: JSON) -> str:
         """A URL's content as a ``data:`` URL, from what the app fetched."""
         if url.startswith("data:"):
             return url
-        fetched = self._media.get(url)
-        if fetched is None:
-            message = f"'{url[:200]}' could not be fetched."
-            raise RelayError("failed_to_download_image", message, param=path_of_part(self._items, part))
-        return f"data:{fetched.content_type};base64,{base64.b64encode(fetched.data).decode()}"
+        if url not in self._media:
+            raise self._unfetched(url, part)
+        found = inlined(self._media[url])
+        return f"data:{found.content_type};base64,{found.data}"
+
+    def _unfetched(self, url: str, part: JSON) -> RelayError:
+        message = f"'{url[:200]}' could not be fetched."
+        return RelayError("failed_to_download_image", message, param=path_of_part(self._items, part))
 
     def _decoded(self, data: str, part: JSON) -> bytes:
         try:
@@ -312,14 +325,6 @@ class Messages:
                 # the server refuses a turn with calls that lacks its reasoning
                 self._warnings.add("input", "the reasoning of a turn with tool calls is lost")
                 message[self._record["reasoning_in_field"]] = " "
-
-
-class _Content:
-    __slots__ = ("content_type", "data")
-
-    def __init__(self, content_type: str, data: str) -> None:
-        self.content_type = content_type
-        self.data = data
 
 
 class _Thoughts:

@@ -12,12 +12,13 @@ from typing import Any, Final
 import orjson
 
 from relay.errors import RelayError
-from relay.providers.base import Done, data_url
+from relay.providers.base import Done
 from relay.providers.chat_calls import LEGACY, Calls
 from relay.providers.chat_failures import error_of
 from relay.providers.chat_reasoning import Thinking
 from relay.providers.chat_think import ThinkSplitter
 from relay.providers.endings import ending_of
+from relay.providers.media import data_url
 from relay.providers.splice import Spliced
 from relay.responses.emitter import Usage, Voice, usage_of
 from relay.responses.json import loads

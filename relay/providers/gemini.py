@@ -351,7 +351,7 @@ class GeminiProvider:
 
     def media_needed(self, request: Request, target: Target) -> list[str]:
         """Every image and file by URL: this upstream fetches nothing itself."""
-        return media_urls(request, {"input_image": "image_url", "input_file": "file_url"})
+        return media_urls(request, {"input_image": "image_url", "input_file": "file_url", "input_audio": "audio_url"})
 
     def build(
         self, request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]

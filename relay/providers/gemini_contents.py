@@ -11,20 +11,28 @@ id; ``{"k":"image","item","sig"}`` the signature of an image.
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import orjson
 
 from relay.errors import RelayError
-from relay.providers.base import Media, Warnings, data_url, path_of_part
+from relay.providers.base import Media, Warnings, path_of_part
 from relay.providers.capabilities import capabilities
 from relay.providers.capabilities.gemini import ROWS
 from relay.providers.gemini_failures import INVALID_SIGNATURE, MISSING_SIGNATURE
 from relay.providers.gemini_seals import FAMILY
-from relay.providers.turns import Assist, Results, Say, text_of, turns
+from relay.providers.media import (
+    TEXT_TYPES,
+    audio,
+    audio_url,
+    data_url,
+    file_type,
+    inlined,
+    is_base64,
+    typed,
+)
+from relay.providers.turns import Assist, Results, Say, last_asked, text_of, turns
 from relay.responses.envelope import Envelope, unseal
 from relay.responses.json import loads
 from relay.responses.tools import CALL_TYPES, JSON, arguments_of_call, call_id_of, key_of_call, output_of
@@ -36,14 +44,7 @@ CONTINUE: Final = "Continue."
 
 _IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
 _MEDIA_TYPES: Final = ("audio/", "video/", "application/pdf", "text/")
-_TEXT_TYPES: Final = frozenset(
-    {"application/json", "application/xml", "application/yaml", "application/javascript", "application/x-yaml"}
-)
-_TEXT_NAMES: Final = re.compile(
-    r".*\.(txt|md|csv|tsv|jsonl?|xml|ya?ml|toml|ini|html|css|[jt]s|py|rb|go|rs|[ch]|cpp|java|kt|sh|sql|log|diff|patch)",
-    re.IGNORECASE | re.DOTALL,
-)
-_BASE64: Final = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
+_NAMES: Final = {"audio/mpeg": "audio/mp3"}
 _RESOLUTIONS: Final = {
     "low": "MEDIA_RESOLUTION_LOW",
     "high": "MEDIA_RESOLUTION_HIGH",
@@ -58,7 +59,6 @@ _FIELDS: Final[Mapping[Any, Mapping[str, type]]] = {
     "part": {"part": dict},
     "image": {"item": str, "sig": str},
 }
-_MAGIC: Final = (("iVBOR", "image/png"), ("/9j/", "image/jpeg"), ("UklGR", "image/webp"))
 
 
 class Contents:
@@ -122,7 +122,7 @@ class Contents:
                 break
             self.system.append(text_of(group.parts))
             at += 1
-        current = max((n for n, one in enumerate(groups) if isinstance(one, Say) and one.role == "user"), default=0)
+        current = last_asked(groups)
         for number in range(at, len(groups)):
             group = groups[number]
             if isinstance(group, Say):
@@ -187,7 +187,9 @@ class Contents:
     def _message(self, item: JSON, marks: list[JSON], images: Mapping[str, str]) -> list[JSON]:
         parts = item["content"]
         if not _is_text(item):
-            part: JSON = {"inlineData": {"mimeType": _sniffed(parts[0]["result"]), "data": parts[0]["result"]}}
+            part: JSON = {
+                "inlineData": {"mimeType": typed("image/png", parts[0]["result"]), "data": parts[0]["result"]}
+            }
             signature = images.get(item["id"])
             return [part if signature is None else {**part, "thoughtSignature": signature}]
         if any(part["type"] not in ("output_text", "refusal") for part in parts):
@@ -256,47 +258,37 @@ class Contents:
         if content_type not in _IMAGE_TYPES:
             message = f"This upstream takes no images of the type {content_type[:64]}."
             raise RelayError("unsupported_image", message, param="input")
-        if not _BASE64.fullmatch(data):
-            raise RelayError("invalid_base64_image", "An image is no base64.", param="input")
-        rendered: JSON = {"inlineData": {"mimeType": content_type, "data": data}}
+        rendered = _blob(content_type, data, "invalid_base64_image", "An image")
         level = _RESOLUTIONS.get(str(part.get("detail")))
         if level is not None and self._record["media_resolution"]:
             rendered["mediaResolution"] = {"level": level}
         return rendered
 
     def _audio_part(self, part: JSON) -> JSON:
-        audio = part["input_audio"]
-        return {"inlineData": {"mimeType": f"audio/{audio['format']}", "data": audio["data"]}}
+        content_type, data = audio(part, self._media) or self._inlined(audio_url(part))
+        return _blob(content_type, data, "invalid_value", "A recording")
 
     def _file_part(self, part: JSON) -> JSON:
-        name = str(part.get("filename") or "file")
         data = part.get("file_data")
         if not isinstance(data, str):
             content_type, data = self._inlined(str(part.get("file_url") or ""))
         else:
-            found = data_url(data)
-            content_type, data = found if found is not None else ("application/octet-stream", data)
-        if content_type == "application/octet-stream":
-            content_type = "text/plain" if _TEXT_NAMES.fullmatch(name) else "application/pdf"
-        if content_type in _TEXT_TYPES:
+            content_type, data = data_url(data) or (typed("", data), data)
+        content_type = file_type(content_type, str(part.get("filename") or ""))
+        if content_type.startswith("application/") and content_type.startswith(TEXT_TYPES):
             content_type = "text/plain"
         if not content_type.startswith(_MEDIA_TYPES) and content_type not in _IMAGE_TYPES:
             message = f"This upstream takes no files of the type {content_type[:64]}."
             raise RelayError("unsupported_value", message, param="input")
-        if not _BASE64.fullmatch(data):
-            raise RelayError("invalid_value", "file_data is no base64.", param="input")
-        return {"inlineData": {"mimeType": content_type, "data": data}}
+        return _blob(content_type, data, "invalid_value", "file_data")
 
     def _inlined(self, url: str) -> tuple[str, str]:
         """The type and base64 of a URL's content: its own, or what the app fetched."""
-        found = data_url(url)
-        if found is not None:
-            return found
-        fetched = self._media.get(url)
-        if fetched is None:
+        found = inlined(self._media[url]) if url in self._media else data_url(url)
+        if found is None:
             kind = "failed_to_download_image" if url.startswith(("http://", "https://")) else "invalid_image_url"
             raise RelayError(kind, f"'{url[:200]}' could not be fetched.", param="input")
-        return fetched.content_type, base64.b64encode(fetched.data).decode()
+        return found
 
     # --- reasoning
 
@@ -324,6 +316,12 @@ class Contents:
             return True
         other = capabilities(ROWS, model=envelope.model, base_url="", quirks=None, overrides={})
         return bool(other["signatures"] and self._record["signatures"])
+
+
+def _blob(content_type: str, data: str, kind: str, what: str) -> JSON:
+    if not is_base64(data):
+        raise RelayError(kind, f"{what} is no base64.", param="input")
+    return {"inlineData": {"mimeType": _NAMES.get(content_type, content_type), "data": data}}
 
 
 def _is_sound(block: Any) -> bool:
@@ -395,10 +393,6 @@ def _image_message(item: JSON) -> JSON:
     """An image that the model made, as something that it said."""
     part = {"type": "image_generation_call", "result": item["result"]}
     return {"type": "message", "role": "assistant", "id": item.get("id"), "content": [part]}
-
-
-def _sniffed(data: str) -> str:
-    return next((kind for magic, kind in _MAGIC if data.startswith(magic)), "image/png")
 
 
 _PARTS: Final[Mapping[str, Callable[[Contents, JSON], JSON | None]]] = {

@@ -13,6 +13,7 @@ from typing import Final
 import orjson
 
 from relay.errors import RelayError
+from relay.providers.media import shown
 from relay.responses.json import encoded
 from relay.responses.tools import CALL_TYPES, JSON, OUTPUT_TYPES, call_id_of
 
@@ -23,6 +24,11 @@ class Say:
 
     role: str
     parts: list[JSON]
+
+
+@dataclass(slots=True)
+class Seen(Say):
+    """Pictures that the assistant made: no assistant may say one, so they stand behind its calls and their outputs."""
 
 
 @dataclass(slots=True)
@@ -54,28 +60,31 @@ def turns(items: list[JSON]) -> list[Turn]:
     """
     result: list[Turn] = []
     assist: Assist | None = None
+    seen = Seen("user", [])
     results: dict[str, Results] = {}
     calls: dict[str, JSON] = {}
     for index, item in enumerate(items):
-        for shown in _shown(item, index):
-            kind = shown["type"]
-            if kind == "message" and shown["role"] != "assistant":
+        for one in _shown(item, index):
+            kind = one["type"]
+            if kind == "message" and one["role"] != "assistant":
                 assist = None
-                result.append(Say(shown["role"], shown["content"]))
+                result.append(Say(one["role"], one["content"]))
             elif kind in OUTPUT_TYPES:
                 assist = None
-                identifier = call_id_of(shown) or ""
-                results[identifier].pairs.append((calls[identifier], shown))
+                identifier = call_id_of(one) or ""
+                results[identifier].pairs.append((calls[identifier], one))
             else:
                 if assist is None:
                     assist = Assist()
                     result.append(assist)
                     answers = Results()
-                    result.append(answers)
-                assist.items.append(shown)
+                    seen = Seen("user", [])
+                    result.extend((answers, seen))
+                assist.items.append(one)
+                seen.parts.extend(_pictures(item))
                 if kind in CALL_TYPES:
-                    identifier = call_id_of(shown) or ""
-                    calls[identifier] = shown
+                    identifier = call_id_of(one) or ""
+                    calls[identifier] = one
                     results[identifier] = answers
     return [
         _in_call_order(turn, before) for before, turn in zip([None, *result], result, strict=False) if _matters(turn)
@@ -83,7 +92,15 @@ def turns(items: list[JSON]) -> list[Turn]:
 
 
 def _matters(turn: Turn) -> bool:
-    return bool(turn.pairs) if isinstance(turn, Results) else True
+    if isinstance(turn, Results):
+        return bool(turn.pairs)
+    return bool(turn.parts) if isinstance(turn, Seen) else True
+
+
+def last_asked(turns: list[Turn]) -> int:
+    """The place of the user's last message, 0 where there is none."""
+    asked = (n for n, one in enumerate(turns) if isinstance(one, Say) and one.role == "user")
+    return max((n for n in asked if not isinstance(turns[n], Seen)), default=0)
 
 
 def _in_call_order(turn: Turn, before: Turn | None) -> Turn:
@@ -138,7 +155,14 @@ def _code_interpreter_call(item: JSON) -> list[JSON]:
 
 
 def _image_generation_call(item: JSON) -> list[JSON]:
-    return [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "[generated image]"}]}]
+    text = "[generated image]" if item.get("result") else "[image generation failed]"
+    return [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}]
+
+
+def _pictures(item: JSON) -> list[JSON]:
+    result = item.get("result") if item["type"] == "image_generation_call" else None
+    url = shown(result) if isinstance(result, str) and result else None
+    return [] if url is None else [{"type": "input_image", "image_url": url}]
 
 
 _HISTORY: Final[Mapping[str, Callable[[JSON], list[JSON]]]] = {

@@ -116,12 +116,15 @@ def _file(part: JSON, path: str) -> None:
 
 def _audio(part: JSON, path: str) -> None:
     audio = part.get("input_audio")
+    url = part.get("audio_url")
+    if isinstance(url.get("url") if isinstance(url, dict) else url, str):  # Codex sends its recordings so
+        return
     if (
         not isinstance(audio, dict)
         or not isinstance(audio.get("data"), str)
         or not isinstance(audio.get("format"), str)
     ):
-        message = f"{path}.input_audio must be an object with the strings 'data' and 'format'."
+        message = f"{path} needs audio_url, or input_audio as an object with the strings 'data' and 'format'."
         raise RelayError("invalid_type", message, param=f"{path}.input_audio")
 
 

@@ -356,7 +356,7 @@ def test_redirects_without_an_end(location: str | None) -> None:
     ("content_type", "good"),
     [
         ("image/png; charset=binary", True),
-        ("IMAGE/JPEG", True),
+        ("IMAGE/PNG", True),
         ("text/html; charset=utf-8", False),
         ("application/x-msdownload", False),
         ("video/mp4", False),
@@ -365,13 +365,33 @@ def test_redirects_without_an_end(location: str | None) -> None:
 def test_content_types(content_type: str, good: bool) -> None:
     async def fetch() -> None:
         async with fetching() as (relay, web):
-            answer = await ask(relay, image(web.page("/a", content_type=content_type)))
+            body = PNG if good else b"no bytes of any known format"
+            answer = await ask(relay, image(web.page("/a", body, content_type)))
             if good:
                 assert answer.status == 200
                 url = sent_parts(relay)[-1]["image_url"]["url"]
                 assert url.startswith(f"data:{content_type.split(';')[0].lower()};base64,")
             else:
                 assert refusal(answer)["code"] == "unsupported_image_media_type"
+
+    run(fetch())
+
+
+@pytest.mark.parametrize("content_type", [None, "application/octet-stream", "text/html", "image/jpeg", "nonsense"])
+def test_first_bytes_beat_the_label(content_type: str | None) -> None:
+    async def fetch() -> None:
+        async with fetching() as (relay, web):
+            assert (await ask(relay, image(web.page("/a", PNG[:20], content_type)))).status == 200
+            assert sent_parts(relay)[-1]["image_url"]["url"].startswith("data:image/png;base64,")
+
+    run(fetch())
+
+
+def test_what_is_refused_by_its_first_bytes_is_not_read_whole() -> None:
+    async def fetch() -> None:
+        async with fetching() as (relay, web):
+            page = web.page("/a", b"\0" * (media.LIMIT_BYTES + 1), "video/mp4")
+            assert refusal(await ask(relay, image(page)))["code"] == "unsupported_image_media_type"
 
     run(fetch())
 

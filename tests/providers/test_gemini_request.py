@@ -649,15 +649,15 @@ def parts_of(*parts: Json, **options: Any) -> list[Json]:
 
 
 def test_case_24_media_are_inline() -> None:
-    pdf = {"type": "input_file", "filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PNG}"}
-    audio = {"type": "input_audio", "input_audio": {"data": PNG, "format": "mp3"}}
+    pdf = {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}
+    audio = {"type": "input_audio", "input_audio": {"data": "SUQzBA==", "format": "mp3"}}
     media = {"https://x.example/cat": Media("image/png", base64.b64decode(PNG))}
     found = parts_of({"type": "input_text", "text": "see"}, pdf, image("https://x.example/cat"), audio, media=media)
     assert found == [
         {"text": "see"},
-        {"inlineData": {"mimeType": "application/pdf", "data": PNG}},
+        {"inlineData": {"mimeType": "application/pdf", "data": "JVBERi0="}},
         {"inlineData": {"mimeType": "image/png", "data": PNG}},
-        {"inlineData": {"mimeType": "audio/mp3", "data": PNG}},
+        {"inlineData": {"mimeType": "audio/mp3", "data": "SUQzBA=="}},
     ]
 
 
@@ -693,7 +693,7 @@ def test_image_detail() -> None:
     [
         (image("https://x.example/gone"), "failed_to_download_image"),
         (image("gs://bucket/cat.png"), "invalid_image_url"),
-        (image(f"data:image/gif;base64,{PNG}"), "unsupported_image_media_type"),
+        (image("data:image/gif;base64,R0lGODlh"), "unsupported_image_media_type"),
         (image("data:image/png;base64,###"), "invalid_base64_image"),
         ({"type": "input_image", "file_id": "file_1"}, "unsupported_parameter"),
         (
@@ -810,7 +810,7 @@ def test_images_that_the_model_made() -> None:
     (part,) = model_parts({**made, "result": "????"}, model=model)
     assert part["inlineData"]["mimeType"] == "image/png"
     assert model_parts(made, signed) == [{"text": "[generated image]"}]
-    assert model_parts({**made, "result": None}, model=model) == [{"text": "[generated image]"}]
+    assert model_parts({**made, "result": None}, model=model) == [{"text": "[image generation failed]"}]
 
 
 def test_case_40_foreign_reasoning_is_left_out_and_reported() -> None:

@@ -14,7 +14,8 @@ in which raw reasoning arrives, the first non-empty one counts; ``reasoning_in_f
 ``tool_turns``, ``always``, ``details``): where and when it goes back; ``usage_in_stream``: ``option`` or ``always``;
 ``json_schema``: ``native`` or ``fallback``; ``empty_content``: of an assistant message with calls only, ``omit`` for no
 key; ``json_arguments``: history arguments must be JSON; ``closed_prompt``: say that a last assistant message is not to
-be continued; ``cache_marks``: ``openai``, ``anthropic`` or None; ``think_tags``: text may begin with ``<think>``.
+be continued; ``cache_marks``: ``openai``, ``anthropic`` or None;
+``sees``: pictures that stand in history are shown; ``think_tags``: text may begin with ``<think>``.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ _DEFAULT: Final[dict[str, Any]] = {
     "image_detail_original": False,
     "files": False,
     "audio": True,
+    "sees": True,
     "verbosity": False,
     "prompt_cache": False,
     "safety_identifier": False,
@@ -183,6 +185,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(_DEFAULT),
     # --- models, wherever they run
     Row({"alternate": True}, models=("*gemma*",)),
+    Row({"sees": False}, models=("*deepseek*", "*gpt-oss*", "*codestral*", "*qwen3-coder*", "*gpt-3.5*")),
     Row(
         {"must_replay": "always"},
         models=("*kimi-k2*thinking*", "*kimi-k2.[5-9]*", "*kimi-k[3-9]*", "*glm-4.[5-9]*", "*glm-[5-9]*"),
@@ -284,6 +287,7 @@ ROWS: Final[tuple[Row, ...]] = (
             "json_schema": "fallback",
             "json_arguments": True,
             "audio": False,
+            "sees": False,
             "drops": ("logit_bias", "seed"),
         },
         quirks=("deepseek",),
