@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from relay import ids
+from relay.app.deadline import Clock
 from relay.app.reasoning import ReasoningCache
 from relay.app.redaction import Redactor
 from relay.app.routing import Router
@@ -73,6 +74,8 @@ class Services:
     now: Callable[[], int] = ids.now
     reasoning: ReasoningCache = field(default_factory=ReasoningCache)
     on_record: Callable[[TurnRecord], None] | None = None
+    clock: Clock | None = None
+    """What the turns' waits go by in place of the event loop's clock."""
     draining: bool = False
     models_cache: dict[str | None, tuple[float, list[dict[str, Any]]]] = field(default_factory=dict)
     turns: set[Turn] = field(default_factory=set)

@@ -17,12 +17,13 @@ from typing import Any, Final
 
 from relay.app.attachments import Attachment, Silent
 from relay.app.compaction import compaction_fields, expand_compactions, prompt_item
+from relay.app.deadline import Deadline
 from relay.app.guard import Caller
 from relay.app.replies import Header, encoded
 from relay.app.services import Services, Upstream, access_log, log
 from relay.app.truncation import without_oldest_turns
 from relay.errors import RelayError
-from relay.providers.base import Continue, Done, Media, Target, Translator, UpstreamRequest
+from relay.providers.base import Continue, Done, Media, Target, Translator, UpstreamRequest, Wait
 from relay.providers.failures import for_client_key
 from relay.responses.emitter import Emitter, Voice
 from relay.responses.json import dumps, loads, mended
@@ -102,6 +103,7 @@ class Turn:
     __slots__ = (
         "_attempts",
         "_commit",
+        "_deadline",
         "_first",
         "_interruption",
         "_loop",
@@ -138,6 +140,7 @@ class Turn:
         self._sending = False
         self._upstream_id: str | None = None
         self._loop = asyncio.get_running_loop()
+        self._deadline = Deadline(services.clock or self._loop)
         self.task: asyncio.Task[Any] | None = None
         self.started_at = self._sent_at = self._loop.time()
         for call in plan.calls[:1]:
@@ -373,24 +376,13 @@ class Turn:
         except RelayError as error:
             raise for_client_key(error) if client_key else error from error
         finally:
+            self._deadline.end(answer)
             leave()
 
     async def _pull(self, answer: Answer, translator: Translator) -> None:
         content_type = (answer.header(b"content-type") or b"").split(b";")[0].strip().lower()
         if content_type == _STREAM_TYPE:
-            attachment = self.attachment
-            consume = partial(self._on_data, translator, attachment.push)
-            while data := await answer.read():
-                # the pull: before the stream has begun, for a client that is behind, for a server that is not ours
-                translator.feed(data)
-                if translator.ended:  # what it said goes out with what follows, at once or before anything that waits
-                    break
-                await self._flush()
-                if attachment.pushes and (attachment.begun or not attachment.streams):
-                    await answer.push(consume)
-                    if translator.ended:
-                        break
-                    await self._flush()
+            await self._stream(answer, translator)
             return
         body = await answer.body(BODY_LIMIT_BYTES)
         try:
@@ -406,12 +398,50 @@ class Turn:
             raise RelayError("upstream_bad_response", f"The upstream answered with {kind}, not with an answer.")
         translator.from_body(content)
 
+    async def _stream(self, answer: Answer, translator: Translator) -> None:
+        """Read to the end, or as long as something may come late (decision 44)."""
+        attachment = self.attachment
+        consume = partial(self._on_data, translator, attachment.push)
+        wait: Wait | None = None
+        while data := await self._read(answer, translator):
+            # the pull: before the stream has begun, for a client that is behind, for a server that is not ours, and
+            # from the reason for the end on
+            translator.feed(data)
+            if translator.ended:  # what it said goes out with what follows, at once or before anything that waits
+                return
+            await self._flush()
+            wait = self._waits(answer, wait, translator.wait)
+            if wait is None and attachment.pushes and (attachment.begun or not attachment.streams):
+                await answer.push(consume)
+                if translator.ended:
+                    return
+                await self._flush()
+                wait = self._waits(answer, wait, translator.wait)
+
+    def _waits(self, answer: Answer, before: Wait | None, wait: Wait | None) -> Wait | None:
+        """An answer that has waited as long as it may is read no further."""
+        if wait is not before:
+            if wait is None:
+                self._deadline.end(answer)
+            else:
+                self._deadline.begin(answer, wait.seconds, answer.cease)
+        return wait
+
+    async def _read(self, answer: Answer, translator: Translator) -> bytes:
+        """What has come. Where all is there that must be, a break is an end. Raises: RelayError where not."""
+        try:
+            return await answer.read()
+        except RelayError:
+            if translator.wait is None:
+                raise
+            return b""
+
     def _on_data(self, translator: Translator, push: Callable[[], bool], data: bytes) -> bool:
         """The push: from the upstream's socket to the client's in one callback (design.md §2 without its step 3)."""
         # hot: bench
         translator.feed(data)
         self._sent_at = self._loop.time()
-        return push() and not translator.ended
+        return push() and translator.wait is None and not translator.ended
 
     async def _refusal(self, answer: Answer, client_key: bool) -> RelayError:
         body = await answer.body(ERROR_LIMIT_BYTES)

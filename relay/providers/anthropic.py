@@ -377,6 +377,7 @@ def _build(request: Request, target: Target, media: Mapping[str, Media], repairs
         model=target.model,
         json_tool=JSON_TOOL if any(tool.get("name") == JSON_TOOL for tool in body.get("tools", ())) else None,
         schema=build.schema,
+        limit_tokens=body["max_tokens"],
         sources="web_search_call.action.sources" in include or "web_search_call.results" in include,
         outputs="code_interpreter_call.outputs" in include,
         paths=messages.paths,

@@ -19,7 +19,7 @@ from relay.providers.anthropic_failures import error_of
 from relay.providers.anthropic_hosted import MCP, SERVER_TOOLS, Use
 from relay.providers.anthropic_notes import annotation_of, anthropic_usage, dicts
 from relay.providers.base import Continue, Done, UpstreamRequest
-from relay.providers.endings import ending_of
+from relay.providers.endings import ending_of, last_events, wait_after_reason
 from relay.providers.schema import mismatch
 from relay.providers.splice import Spliced
 from relay.responses.emitter import Voice
@@ -52,6 +52,7 @@ class Context:
     model: str = ""
     json_tool: str | None = None
     schema: JSON | None = None
+    limit_tokens: int | None = None
     sources: bool = False
     outputs: bool = False
     paths: Mapping[str, str] = field(default_factory=dict)
@@ -139,11 +140,13 @@ class AnthropicTranslator(Spliced):
                         handler(self, block, delta)
                         if handler is _ON_TEXT:
                             said = (name, payload, block, delta.get("text"))
+                    if self.wait is not None:
+                        self._on_more(delta)
                 continue
             self._on_event(kind, event, payload)
             if self.ended:
                 return
-        if said is not None and not self._splice.ready and self._text is None:
+        if said is not None and not self._splice.ready and self._text is None and self.wait is None:
             self._learn(*said)
 
     def _learn(self, name: bytes | None, payload: bytes, block: Block, text: Any) -> None:
@@ -184,14 +187,16 @@ class AnthropicTranslator(Spliced):
     def close(self) -> Done | Continue:
         """The input is over. Raises: RelayError where the upstream did not say so, or said that it failed."""
         if not self.ended:
-            self._on_events(self._decoder.close())
+            self._on_events(last_events(self._decoder, self.wait))
             if not self._begun and self._decoder.stray:
                 self._on_stray(self._decoder.stray)
         if not self.ended:
-            raise RelayError("upstream_ended_early", "The upstream's stream ended before its answer was complete.")
+            if self.wait is None:
+                raise _cut()
+            self._on_message_stop({}, b"")
         if self._reason == "pause_turn":
             return Continue(self._next_hop())
-        done = ending_of(self._reason) if self._reason else Done("completed")
+        done = ending_of(self._reason) if self._reason else self._without_reason()
         if done is None:
             raise RelayError("upstream_error", f"The upstream stopped with the reason '{self._reason!s:.64}'.")
         if self._refusal:
@@ -205,6 +210,12 @@ class AnthropicTranslator(Spliced):
         if self._text is not None and done.status == "completed":
             self._check("".join(self._text))
         return done
+
+    def _without_reason(self) -> Done:
+        limit = self._context.limit_tokens
+        made = self._usage.get("output_tokens")
+        reached = limit is not None and isinstance(made, int) and made >= limit
+        return Done("incomplete", "max_output_tokens") if reached else Done("completed")
 
     def _on_stray(self, stray: bytes) -> None:
         """No events, but something: a JSON body in place of the stream, or a page."""
@@ -273,6 +284,9 @@ class AnthropicTranslator(Spliced):
         reason = delta.get("stop_reason")
         if reason is not None:
             self._reason = str(reason)
+        if reason and self.wait is None:
+            self._splice.ready = False
+            self.wait = wait_after_reason(None, spoke=self._spoke)
         details = delta.get("stop_details")
         if isinstance(details, dict) and isinstance(details.get("explanation"), str):
             self._refusal = details["explanation"]
@@ -283,6 +297,17 @@ class AnthropicTranslator(Spliced):
         if not self._begun:
             raise RelayError("upstream_bad_response", "The upstream ended a message that it never began.")
         self.ended = True
+
+    @property
+    def _spoke(self) -> bool:
+        return bool(self._kept) or any(
+            block.pieces or block.kind not in ("text", "thinking") for block in self._blocks.values()
+        )
+
+    def _on_more(self, delta: JSON) -> None:
+        """After the reason for the end: what is output takes it back."""
+        if any(value for name, value in delta.items() if name != "type"):
+            self.wait = None
 
     def _on_error(self, event: JSON, payload: bytes) -> None:
         raise error_of(event)
@@ -326,6 +351,7 @@ class AnthropicTranslator(Spliced):
         if handler is None:
             return
         self._splice.ready = False
+        self.wait = None
         block = Block(kind, start, origin_of(payload) or source(start))
         self._blocks[index] = block
         handler(self, block)
@@ -529,6 +555,10 @@ STOPS: Final[Mapping[str, Callable[[Translate, Block], None]]] = {
     "server_tool_use": Translate._stop_use,
     "mcp_tool_use": Translate._stop_use,
 }
+
+
+def _cut() -> RelayError:
+    return RelayError("upstream_ended_early", "The upstream's stream ended before its answer was complete.")
 
 
 def _is_json(text: str) -> bool:

@@ -85,12 +85,26 @@ class Continue(NamedTuple):
     request: UpstreamRequest
 
 
+class Wait(NamedTuple):
+    """``seconds`` from now on the input is taken for over, whatever comes; each object is a wait of its own."""
+
+    seconds: float
+
+
 class Translator(Protocol):
     """One upstream answer, spoken to one voice. Any split of the input gives the same output."""
 
     @property
     def ended(self) -> bool:
         """Whether the upstream's terminal event was seen: what follows is not read."""
+        ...
+
+    @property
+    def wait(self) -> Wait | None:
+        """Set once nothing is missing but what may come late (decision 44): usage, the end marker, why it failed.
+
+        From then on every way in which the input is over, or breaks off, is an end: ``close`` says which one.
+        """
         ...
 
     @property

@@ -17,7 +17,7 @@ from relay.providers.chat_calls import LEGACY, Calls
 from relay.providers.chat_failures import error_of
 from relay.providers.chat_reasoning import Thinking
 from relay.providers.chat_think import ThinkSplitter
-from relay.providers.endings import ending_of
+from relay.providers.endings import ending_of, last_events, wait_after_reason
 from relay.providers.media import data_url
 from relay.providers.splice import Spliced
 from relay.responses.emitter import Usage, Voice, usage_of
@@ -34,6 +34,7 @@ TIERS: Final = {
 """``service_tier`` of an answer -> ours."""
 
 _CONTENT: Final = b'"content"'
+_OUTPUT: Final = ("content", "reasoning_details", "refusal", "images", "tool_calls", "function_call")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ class ChatTranslator(Spliced):
         "_begun",
         "_calls",
         "_context",
-        "_done",
         "_finish",
+        "_flowing",
         "_on_literals",
         "_output_tokens",
         "_splitter",
@@ -84,9 +85,10 @@ class ChatTranslator(Spliced):
         self._finish: str | None = None
         self._output_tokens = 0
         self._begun = False
+        self._flowing = False
+        """Whether nothing is known yet of the end: most events are then pieces of output."""
         self._spoke = False
         self._text_open = False
-        self._done = False
         voice.late_annotations = context.late_annotations
 
     # --- input
@@ -96,7 +98,7 @@ class ChatTranslator(Spliced):
         for name, payload in events:
             # hot: bench/test_translators.py; one choice whose delta is a piece of text, and nothing else
             if payload.startswith(b"[DONE]"):
-                self._done = self.ended = True
+                self.ended = True
                 return
             try:
                 chunk = orjson.loads(payload)
@@ -114,7 +116,7 @@ class ChatTranslator(Spliced):
                     and not choice.get("index")
                     and "error" not in chunk
                     and "error" not in choice
-                    and self._begun
+                    and self._flowing
                 )
             except (KeyError, TypeError, ValueError, AttributeError):
                 plain = False
@@ -138,7 +140,7 @@ class ChatTranslator(Spliced):
         if plain_event is not None:
             name, payload, text = plain_event
             self._splice.learn(name, payload, _CONTENT, text)
-        self._splice.held = self._thinking.pending
+        self._splice.held = self._thinking.pending or self.wait is not None
 
     def from_body(self, body: JSON) -> None:
         """A whole answer. Raises: RelayError."""
@@ -154,7 +156,7 @@ class ChatTranslator(Spliced):
     def close(self) -> Done:
         """The input is over. Raises: RelayError where the upstream did not say so, or said that it failed."""
         if not self.ended:
-            self._on_events(self._decoder.close())
+            self._on_events(last_events(self._decoder, self.wait))
             if not self._begun and self._decoder.stray:
                 self._on_stray(self._decoder.stray)
         if self._splitter is not None:
@@ -176,7 +178,7 @@ class ChatTranslator(Spliced):
             if done is None:
                 raise RelayError("upstream_error", f"The upstream stopped with the reason '{finish[:64]}'.")
             return done
-        if not self._done:
+        if not self.ended:
             raise RelayError("upstream_ended_early", "The upstream's stream ended before its answer was complete.")
         if not self._said_something:
             raise RelayError("upstream_bad_response", "The upstream sent an empty response.")
@@ -219,18 +221,29 @@ class ChatTranslator(Spliced):
             self._voice.emitter.tier(TIERS[tier])
         if choice is not None:
             self._on_choice(choice)
+        self._flowing = self.wait is None
 
     def _on_choice(self, choice: JSON) -> None:
         delta = choice.get("delta")
         if not delta:
             # a whole message, in a body or in a stream of one chunk
             delta = choice.get("message") if self.ended or not self._said_something else None
+        spoke, says = self._said_something, False
         if delta.__class__ is dict:
+            says = self._says(delta)
             self._on_delta(delta, choice.get("logprobs"))
         finish = choice.get("finish_reason")
         if finish and isinstance(finish, str):
             self._finish = finish
             self._spoke = True
+            if says or self.wait is None:
+                self.wait = wait_after_reason(self.wait, spoke=spoke)
+        elif says:
+            self.wait = None
+
+    def _says(self, delta: JSON) -> bool:
+        """Whether there is output in a delta: what may follow the reason for the end is none."""
+        return any(delta.get(field) for field in (*_OUTPUT, *self._context.reasoning_fields))
 
     def _on_delta(self, delta: JSON, logprobs: Any) -> None:
         # hot: one key is what most deltas have

@@ -11,7 +11,15 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from relay.providers.base import Done
+from relay.providers.base import Done, Wait
+from relay.responses.json import loads
+from relay.wire.sse import Decoder, Event
+
+GRACE_S: Final = 2.0
+"""Decision 44: how long usage and the end marker are waited for after the reason for the end."""
+
+EARLY_GRACE_S: Final = 10.0
+"""The same where the reason came with or before the first output, as short answers and hasty servers have it."""
 
 STOP_REASONS: Final[Mapping[str, Done]] = {
     **dict.fromkeys(
@@ -80,3 +88,27 @@ def ending_of(word: str) -> Done | None:
 
 _NO_LETTERS: Final = re.compile(r"[\s_-]")
 _FOLDED: Final = {word.replace("_", ""): done for word, done in STOP_REASONS.items()}
+
+
+def wait_after_reason(before: Wait | None, *, spoke: bool) -> Wait:
+    """What is waited for after a reason for the end (decision 44). ``before``: the wait for one that came earlier and
+    that no output without a reason has taken back; ``spoke``: whether there was output before this one.
+    """
+    early = not spoke if before is None else before.seconds == EARLY_GRACE_S
+    return Wait(EARLY_GRACE_S if early else GRACE_S)
+
+
+def last_events(decoder: Decoder, wait: Wait | None) -> list[Event]:
+    """What the end of the input leaves of an event. Where nothing is missing any more, a piece of one says nothing."""
+    events = decoder.close()
+    return events if wait is None else [event for event in events if event[0] == b"error" or _is_whole(event[1])]
+
+
+def _is_whole(payload: bytes) -> bool:
+    if payload.startswith(b"[DONE]"):
+        return True
+    try:
+        loads(payload)
+    except ValueError:
+        return False
+    return True

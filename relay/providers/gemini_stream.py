@@ -12,8 +12,8 @@ from typing import Any, Final
 import orjson
 
 from relay.errors import RelayError
-from relay.providers.base import Continue, Done, UpstreamRequest
-from relay.providers.endings import ending_of
+from relay.providers.base import Continue, Done, UpstreamRequest, Wait
+from relay.providers.endings import ending_of, last_events, wait_after_reason
 from relay.providers.failures import clean
 from relay.providers.gemini_calls import PartialCall
 from relay.providers.gemini_failures import MALFORMED, MISSING_SIGNATURE, error_of
@@ -82,10 +82,12 @@ class GeminiTranslator:
         "_request",
         "_said",
         "_seals",
+        "_spoke",
         "_token",
         "_usage",
         "_voice",
         "ended",
+        "wait",
     )
 
     ready: Final = True
@@ -108,8 +110,10 @@ class GeminiTranslator:
         self._plain = False
         self._begun = False
         self._said = self._context.said
+        self._spoke = False
         self._called = False
         self.ended = False
+        self.wait: Wait | None = None
         voice.late_annotations = self._context.searches
 
     # --- input
@@ -133,7 +137,12 @@ class GeminiTranslator:
                 text = _piece(chunk) if self._plain else None
                 if text is None:
                     self._on_chunk(chunk)
-                    self._plain = self._seals.kind == "text" and self._length is None and not self._context.logprobs
+                    self._plain = (
+                        self._seals.kind == "text"
+                        and self._length is None
+                        and self.wait is None
+                        and not self._context.logprobs
+                    )
                 else:
                     self._usage = chunk.get("usageMetadata")
                     self._voice.text(text)
@@ -147,15 +156,21 @@ class GeminiTranslator:
         self._account()
         if not self._begun:
             raise RelayError("upstream_bad_response", "The upstream sent an empty response.")
+        if self._finish is None and self._block is None and self._said:
+            # decision 44: what came whole is no cut answer
+            self._finish = "MAX_TOKENS" if self._limit_reached() else "STOP"
 
     def close(self) -> Done | Continue:
         """The input is over. Raises: RelayError where the upstream did not say so, or said that it failed."""
         if not self.ended:
-            self._feed(self._decoder.close())
+            self._feed(last_events(self._decoder, self.wait))
             if not self._begun and self._decoder.stray:
                 self._on_stray(self._decoder.stray)
-        self._end_partial()
+        cut = self._partial is not None
+        self._end_partial(whole=not cut)
         done = self._ending()
+        if cut and (done is None or done.status == "completed"):
+            raise _cut()
         self._hosted.close()
         if done is None:
             return Continue(self._next_request())
@@ -199,6 +214,7 @@ class GeminiTranslator:
             self._block = feedback
             if not self._begun:
                 self._begin()
+            self._on_reason(says=False)
         for candidate in _list(chunk, "candidates"):
             if candidate.__class__ is dict and not candidate.get("index"):
                 self._on_candidate(candidate)
@@ -217,6 +233,12 @@ class GeminiTranslator:
             return
         if not self._begun:
             self._begin()
+        says = any(map(_says, parts))
+        if finish:
+            self._on_reason(says=says)
+        elif says:
+            self.wait = None
+        self._spoke = self._spoke or says
         logprobs = self._logprobs(candidate) if self._context.logprobs else None
         for part in parts:
             if part.__class__ is not dict:
@@ -230,6 +252,10 @@ class GeminiTranslator:
             self._grounding.read(candidate)
             if candidate.get("continuationToken"):
                 self._token = str(candidate["continuationToken"])
+
+    def _on_reason(self, *, says: bool) -> None:
+        if says or self.wait is None:
+            self.wait = wait_after_reason(self.wait, spoke=self._spoke)
 
     def _begin(self) -> None:
         self._begun = True
@@ -304,7 +330,7 @@ class GeminiTranslator:
         if not call.get("willContinue"):
             self._end_partial()
 
-    def _end_partial(self) -> None:
+    def _end_partial(self, *, whole: bool = True) -> None:
         call, self._partial = self._partial, None
         if call is None:
             return
@@ -317,7 +343,8 @@ class GeminiTranslator:
         seals.turn_to("call")
         item = voice.call(identifier, call.name)
         voice.arguments(item, encoded(call.arguments()).decode())
-        voice.call_end(item)
+        if whole:
+            voice.call_end(item)
 
     # --- endings
 
@@ -327,7 +354,7 @@ class GeminiTranslator:
         if finish is None:
             if self._block is not None:
                 return Done("incomplete", "content_filter")
-            raise RelayError("upstream_ended_early", "The upstream's stream ended before its answer was complete.")
+            raise _cut()
         done = ending_of(finish)
         if done is None and self._said:
             done = STOP_REASONS_WITH_OUTPUT.get(finish)
@@ -335,11 +362,13 @@ class GeminiTranslator:
             return done
         if finish != GOES_ON:
             raise self._failure()
-        limit, usage = self._context.limit_tokens, self._voice.total_usage()
-        spent = usage["output_tokens"] if usage is not None else 0
-        if self._token is None or (limit is not None and spent >= limit):
+        if self._token is None or self._limit_reached():
             return Done("incomplete", "max_output_tokens")
         return None
+
+    def _limit_reached(self) -> bool:
+        limit, usage = self._context.limit_tokens, self._voice.total_usage()
+        return limit is not None and usage is not None and usage["output_tokens"] >= limit
 
     def _failure(self) -> RelayError:
         repair = REPAIRABLE.get(str(self._finish))
@@ -405,6 +434,16 @@ def _piece(chunk: Any) -> str | None:
     return text if plain else None
 
 
+def _cut() -> RelayError:
+    return RelayError("upstream_ended_early", "The upstream's stream ended before its answer was complete.")
+
+
+def _says(part: Any) -> bool:
+    """Whether there is output in a part: what may follow the reason for the end is a signature at most."""
+    return part.__class__ is dict and any(value for name, value in part.items() if name not in _SILENT)
+
+
+_SILENT: Final = frozenset({"thought", "thoughtSignature"})
 _TELLING: Final = frozenset({"error", "promptFeedback"})
 
 

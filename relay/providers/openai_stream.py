@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from relay.errors import RelayError
-from relay.providers.base import Done
+from relay.providers.base import Done, Wait
 from relay.providers.openai_failures import in_band
 from relay.providers.openai_items import DELTAS, FILLED, Kind, Part, Passed, announcement, blank, part_kind
 from relay.providers.openai_response import Context, finished, started
@@ -77,6 +77,7 @@ class ResponsesTranslator:
         "ended",
         "ignored",
         "ready",
+        "wait",
     )
 
     def __init__(self, context: Context, voice: Voice) -> None:
@@ -93,6 +94,7 @@ class ResponsesTranslator:
         self._shift = 0
         self._done: Done | None = None
         self.ended = False
+        self.wait: Wait | None = None
         self.ignored = 0
         # an upstream that keeps its responses names them: until it has, there is no id to start with
         self.ready = not context.holds_state

@@ -17,6 +17,7 @@ from typing import Final
 
 import orjson
 
+from relay.providers.base import Wait
 from relay.wire.sse import WINDOW_BYTES, Decoder, Event, windows
 
 TRIES_LIMIT: Final = 16
@@ -112,7 +113,7 @@ class Splice:
 class Spliced(ABC):
     """How a translator is fed whose pieces of text are spliced: it takes literals, or events that were not spliced."""
 
-    __slots__ = ("_decoder", "_splice", "ended")
+    __slots__ = ("_decoder", "_splice", "ended", "wait")
 
     _on_literals: Callable[[list[bytes]], None]
     """At least one literal, none empty. A slot or a method of the translator."""
@@ -121,6 +122,7 @@ class Spliced(ABC):
         self._decoder = Decoder()
         self._splice = Splice()
         self.ended = False
+        self.wait: Wait | None = None
 
     @abstractmethod
     def _on_events(self, events: list[Event]) -> None:

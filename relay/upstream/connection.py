@@ -240,6 +240,12 @@ class Answer:
             self._resume()
         self._on_close(connection, reusable)
 
+    def cease(self) -> None:
+        """The body is taken for over: what has come of it can be read, and its connection is closed afterwards."""
+        if not self._ended and self._error is None:
+            self._final_pieces = len(self._pieces)
+            self._end(keep=False)
+
     def retire(self, within_s: float = 1.0) -> None:
         """``close`` for a caller that has seen the terminal event: many servers write the body's end a moment later.
 

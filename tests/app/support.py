@@ -86,12 +86,18 @@ async def relaying(
 
 @asynccontextmanager
 async def fronting(
-    dialect: str, url: str, *, http: str = "httptools", foreign: bool = False, **upstream: Any
+    dialect: str,
+    url: str,
+    *,
+    http: str = "httptools",
+    foreign: bool = False,
+    services: Mapping[str, Any] | None = None,
+    **upstream: Any,
 ) -> AsyncIterator[Relay]:
-    """A relay in front of any upstream address."""
+    """A relay in front of any upstream address; ``services`` are fields of ``Services``."""
     one = UpstreamSettings("up", dialect, url, **{"models": ("*",), **upstream})
     configured = Settings(server=ServerSettings(port=0), upstreams=(one,), store=StoreSettings(kind="memory"))
-    app = create_app(configured, store=open_store("memory", None))
+    app = create_app(configured, store=open_store("memory", None), **(services or {}))
     if foreign:
         async with quiet_uvicorn(app) as port:
             yield Relay(port, app, create_demo(), 0)

@@ -419,3 +419,32 @@ def test_closing_wakes_a_reader() -> None:
                 await reading
 
     run(main())
+
+
+def test_what_has_ceased_is_read_to_where_it_was_and_not_used_again() -> None:
+    """Decision 44: an answer that waited long enough ends with what has come; what comes later is nobody's."""
+
+    async def cease() -> None:
+        more, sent = asyncio.Event(), asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(CHUNKED + b"5\r\nhello\r\n")
+            await more.wait()
+            await peer.send(b"5\r\n late\r\n0\r\n\r\n")
+            sent.set()
+            await peer.left()
+
+        async with serving(script) as server, client_of() as client:
+            answer = await post(client, server)
+            await until(lambda: answer._pieces)
+            answer.cease()
+            answer.cease()
+            more.set()
+            await sent.wait()
+            await asyncio.sleep(0.01)
+            assert [await answer.read(), await answer.read()] == [b"hello", b""]
+            answer.close()
+            assert client.counts(server.origin).idle == 0
+
+    run(cease())
