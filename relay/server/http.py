@@ -48,6 +48,7 @@ class HttpConnection(asyncio.Protocol):
         self._refused = False  # over ``max_connections``
         self._closing = False
         self._reading_paused = False
+        self._behind = False  # ``_go_on`` is scheduled
         self.paused = False  # writing: the client is behind
         self._drain_waiters: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -115,6 +116,9 @@ class HttpConnection(asyncio.Protocol):
                 self._parser.feed(piece)
                 if self._head is not None:
                     self._begin(self._head)
+                if scanner.behind:
+                    self._go_on_later()
+                    return
             if scanner.complete != self._ended:
                 raise RelayError("bad_request", "The HTTP request is framed in two ways.")
         except RelayError as error:
@@ -129,10 +133,25 @@ class HttpConnection(asyncio.Protocol):
             if scanner.waiting_bytes > self._limits.pipelined_bytes:
                 self._abort()
                 return
-        elif request and not self._reading_paused and request.buffered_bytes > self._limits.body_buffer_bytes:
-            self._reading_paused = True
-            self._transport.pause_reading()
+        elif request and request.buffered_bytes > self._limits.body_buffer_bytes:
+            self._pause_reading()
+        else:
+            self._resume_reading()
         self._watch()
+
+    def _go_on_later(self) -> None:
+        """A body in small chunks is read in slices, so that others get their turn; nothing more is read meanwhile."""
+        if not self._closing:
+            self._pause_reading()
+            self._behind = True
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._behind = False
+        if not self._closing:
+            self._advance()
+        elif not self._transport.is_closing():
+            self._resume_reading()  # to see the client's end
 
     def on_head(self, head: Head) -> None:
         self._head = head
@@ -225,10 +244,16 @@ class HttpConnection(asyncio.Protocol):
 
     def _resume_reading(self) -> bool:
         """Whether it was paused."""
-        was, self._reading_paused = self._reading_paused, False
+        was = self._reading_paused and not self._behind
         if was:
+            self._reading_paused = False
             self._transport.resume_reading()
         return was
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
 
     def on_response_end(self) -> None:
         """The response is written: the next request's turn, or the end."""

@@ -77,8 +77,17 @@ _SOUND_CHUNK_LINE: Final = re.compile(rb"[0-9A-Fa-f]{1,16}").fullmatch
 _FRAMING_FIELDS: Final = re.compile(rb"(?i)\n(host|content-length|transfer-encoding):[ \t]*+([^\r\n]*+)").findall
 
 _CHUNK_LINE_LIMIT: Final = 1024
-_SMALL_CHUNK: Final = 16  # bytes of chunk line that each chunk may cost without being counted as overhead
-_OVERHEAD_LIMIT: Final = 16_384
+_CHUNKS_A_PIECE: Final = 1_024  # about 2 ms of work
+_FREE_FRAMING: Final = 1 << 20
+
+
+def framing_limit(body_bytes: int) -> int:
+    """How many bytes of framing (chunk lines, frame headers) a body or message of ``body_bytes`` may come in.
+
+    Each piece costs work whatever it holds. What is sent in pieces of 48 bytes and more has no limit, what is sent byte
+    by byte one of about 170,000 pieces; no setting, since no client needs more.
+    """
+    return _FREE_FRAMING + (body_bytes >> 3)
 
 
 def check(place: str, text: bytes) -> None:
@@ -107,8 +116,10 @@ class Scanner:
     """Cuts what a client sends into pieces that a parser may see; one message at a time.
 
     ``feed`` adds bytes, ``take`` gives the next piece or None where more must come, ``complete`` says that the message
-    is over (nothing is taken then until ``next``), ``waiting_bytes`` is what came and was not taken. A piece is a whole
-    head, or body bytes in whatever framing they came, never of two messages; trailers are checked and left out.
+    is over (nothing is taken then until ``next``), ``waiting_bytes`` is what came and was not taken, ``behind`` that
+    the last piece was cut for the work that it cost: others' turn comes first. A piece is a whole head, or body bytes,
+    never of two messages. The data of many chunks comes as one chunk: a parser's work must not depend on how a client
+    cuts its body. Chunk extensions and trailers are checked and left out.
     """
 
     __slots__ = (
@@ -120,6 +131,7 @@ class Scanner:
         "_rest",
         "_seen",
         "_step",
+        "behind",
         "body_bytes",
         "complete",
         "started",
@@ -139,12 +151,19 @@ class Scanner:
         self._overhead = 0
         self._step: Callable[[], bytes | None] = self._take_head
         self.body_bytes = 0
+        self.behind = False
         self.complete = False
         self.started = False
 
     @property
     def waiting_bytes(self) -> int:
         return len(self._rest)
+
+    @property
+    def received_bytes(self) -> int:
+        """Of the body, without its framing."""
+        chunked = self._step == self._take_chunks
+        return self.body_bytes - (max(0, self._left - 2) if chunked else 0)
 
     def feed(self, data: bytes) -> None:
         """Add what the client sent."""
@@ -238,12 +257,16 @@ class Scanner:
         return piece
 
     def _take_chunks(self) -> bytes | None:
-        """Whole chunk lines and as much of their data as is there; ``_left`` counts data and the CRLF after it."""
+        """The data of the chunks that are there, as one; ``_left`` counts a chunk's data and the CRLF after it."""
         rest = self._rest
-        at = 0
-        while at < len(rest):
+        at, chunks = 0, 0
+        data: list[bytes | bytearray] = []
+        while at < len(rest) and chunks < _CHUNKS_A_PIECE:
             if self._left > 2:
-                at = self._skip_data(at)
+                piece = rest[at : at + self._left - 2]
+                data.append(piece)
+                self._left -= len(piece)
+                at += len(piece)
             elif self._left:
                 if rest[at] != b"?\n\r"[self._left]:
                     raise RelayError("bad_request", "The HTTP request has chunk data that does not end with CRLF.")
@@ -253,31 +276,31 @@ class Scanner:
                 _check_unfinished_line(bytes(rest[at : at + _CHUNK_LINE_LIMIT]))
                 break
             else:
+                chunks += 1
                 last = self._begin_chunk(bytes(rest[at:end]))
                 at = end + 2
                 if last:
                     self._step = self._take_trailers
                     break
-        if at:
-            return self._cut(at)
-        return None
-
-    def _skip_data(self, at: int) -> int:
-        size = min(self._left - 2, len(self._rest) - at)
-        self._left -= size
-        self.body_bytes += size
-        return at + size
+        self._cut(at)
+        self.behind = chunks == _CHUNKS_A_PIECE
+        body = b"".join(data)
+        taken = CHUNK % (len(body), body) if body else b""
+        if self._step == self._take_trailers:
+            taken += b"0\r\n"
+        return taken or None
 
     def _begin_chunk(self, line: bytes) -> bool:
         """Whether this is the last chunk."""
         if _SOUND_CHUNK_LINE(line) is None:
             check("c", line)
         size = int(line.partition(b";")[0], 16)
-        if self.body_bytes + size > self._body_limit_bytes:
+        self.body_bytes += size  # all of it is announced now, or comes
+        if self.body_bytes > self._body_limit_bytes:
             raise self._body_too_large()
-        self._overhead += max(0, len(line) - _SMALL_CHUNK)
-        if self._overhead > _OVERHEAD_LIMIT:
-            raise RelayError("bad_request", "The HTTP request has too many bytes of chunk extensions.")
+        self._overhead += len(line) + 4
+        if self._overhead > framing_limit(self.body_bytes):
+            raise RelayError("bad_request", "The HTTP request comes in too many small chunks, or with long extensions.")
         self._left = size + 2 if size else 0
         return not size
 

@@ -1,12 +1,13 @@
 """WebSocket frames and the server's half of the opening handshake, without I/O.
 
 Source: RFC 6455 (frames, handshake), RFC 7692 (permessage-deflate), decisions.md 33 to 35. wsproto reads the frames;
-what it leaves open is closed by one extension of ours: sizes and frame counts are judged from a frame's header, before
+what it leaves open is closed by one extension of ours: sizes and framing are judged from a frame's header, before
 its payload is kept, and inflation never makes more than one message may hold. Outgoing data frames get their header
 here (0.2 µs, where wsproto's send costs 3.6 µs).
 
-Exceptions to the RFCs, all of them refusals: at most 1,024 frames a message (1009); behind a final DEFLATE block
-(RFC 7692 §7.2.3.4) only the one padding octet may follow in a message, and the next one starts with an empty window.
+Exceptions to the RFCs, all of them refusals: a message may have any number of frames, but their headers count as
+framing (``http1.framing_limit``, 1009); behind a final DEFLATE block (RFC 7692 §7.2.3.4) only the one padding octet may
+follow in a message, and the next one starts with an empty window.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opc
 from wsproto.utilities import generate_accept_token
 
 from relay.errors import RelayError
-from relay.wire.http1 import encode_head
+from relay.wire.http1 import encode_head, framing_limit
 
-MAX_FRAMES: Final = 1_024  # a message
 FRAMES_A_FEED: Final = 128  # about 1 ms of work; ``Reader.behind`` says that there is more
 CLIENT_WINDOW_BITS: Final = 12  # asked for where the client lets us choose: inflating then holds 4 KiB a socket, not 32
 
@@ -220,7 +220,9 @@ class _Bounds(Extension):
         self._limit_bytes = limit_bytes
         self._deflate = deflate
         self._inflate: Any = None  # zlib's object: kept between messages where the client keeps its context
-        self._frames = 0  # of this message, finished
+        self._begun = False  # a frame of this message has ended
+        self._framing = 0  # bytes of this message's frame headers, ended frames only
+        self._header = 0  # bytes of this frame's
         self._received = 0  # bytes of this message on the wire
         self._made = 0  # bytes of this message, inflated
         self._compressed = False  # this message
@@ -238,10 +240,11 @@ class _Bounds(Extension):
         self._control = opcode.iscontrol()
         if self._control:
             return _NO_BITS
-        if (opcode is Opcode.CONTINUATION) != (self._frames > 0):
+        if (opcode is Opcode.CONTINUATION) != self._begun:
             raise ParseFailed("a message must end before the next one begins")
-        if self._frames >= MAX_FRAMES:
-            raise ParseFailed(f"more than {MAX_FRAMES} frames in a message", _TOO_BIG)
+        self._header = 6 if payload_length < 126 else 8 if payload_length < 65_536 else 14  # RFC 6455 §5.2, masked
+        if self._framing + self._header > framing_limit(self._received + payload_length):
+            raise ParseFailed("the message is in too many small frames", _TOO_BIG)
         if opcode is not Opcode.CONTINUATION:
             self._compressed = rsv.rsv1
         # DEFLATE makes incompressible data a little longer: 5 bytes in 16 KiB, and a few once.
@@ -259,7 +262,8 @@ class _Bounds(Extension):
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
         if self._control:
             return None
-        self._frames += 1
+        self._begun = True
+        self._framing += self._header
         if not fin:
             return None
         data = None
@@ -268,7 +272,8 @@ class _Bounds(Extension):
             data = b"" if self._inflate.eof else self._inflated(b"\x00\x00\xff\xff")
             if self._inflate.eof or not self._deflate.client_takeover:
                 self._inflate = None
-        self._frames = self._received = self._made = 0
+        self._framing = self._received = self._made = 0
+        self._begun = False
         return data
 
     def _inflated(self, data: bytes) -> bytes:

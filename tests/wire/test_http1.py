@@ -33,7 +33,7 @@ def scan(pieces: Iterable[bytes], *, head_limit: int = 32_768, body_limit: int =
                     scanner.next()
     except RelayError as error:
         return error.kind, error.message
-    return [b"".join(message) for message in messages], scanner.started, scanner.waiting_bytes
+    return [joined(b"".join(message)) for message in messages], scanner.started, scanner.waiting_bytes
 
 
 def bytewise(data: bytes) -> list[bytes]:
@@ -41,8 +41,31 @@ def bytewise(data: bytes) -> list[bytes]:
 
 
 def passed(data: bytes) -> bytes:
-    """What of a sound message goes on to a parser: all but an empty line before it and trailers."""
-    return data.removeprefix(b"\r\n").replace(b"\r\n0\r\nX: y\r\nContent-Length: 7\r\n\r\n", b"\r\n0\r\n\r\n")
+    """What of a sound message goes on to a parser: all but an empty line before it; its chunks in one, no trailers."""
+    data = data.removeprefix(b"\r\n")
+    head, _, body = data.partition(b"\r\n\r\n")
+    if not re.search(rb"(?i)\r\ntransfer-encoding:", head):
+        return data
+    whole = b""
+    while size := int(re.match(rb"[0-9A-Fa-f]+", body)[0], 16):  # type: ignore[index]
+        body = body.partition(b"\r\n")[2]
+        whole += body[:size]
+        body = body[size + 2 :]
+    chunk = b"%x\r\n%b\r\n" % (len(whole), whole) if whole else b""
+    return head + b"\r\n\r\n" + chunk + b"0\r\n\r\n"
+
+
+def joined(message: bytes) -> bytes:
+    """What was handed on, whole or not, with its chunks in one: where they are cut depends on how the bytes came."""
+    head, end, body = message.partition(b"\r\n\r\n")
+    if not re.search(rb"(?i)\r\ntransfer-encoding:", head):
+        return message
+    whole = b""
+    while line := re.match(rb"([1-9a-f][0-9a-f]*)\r\n", body):
+        at = line.end() + int(line[1], 16)
+        whole += body[line.end() : at]
+        body = body[at + 2 :]
+    return head + end + (b"%x\r\n%b\r\n" % (len(whole), whole) if whole else b"") + body
 
 
 @pytest.mark.parametrize("breach", BREACHES, ids=lambda breach: breach.name)
@@ -133,19 +156,57 @@ def test_chunk_lines_and_trailers_are_bounded() -> None:
     chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert scan([chunked + b"1;" + b"a" * 1_100])[0] == "bad_request"
     assert scan(bytewise(chunked + b"1;" + b"a" * 1_100))[0] == "bad_request"
-    many = chunked + b"1;a=%b\r\nx\r\n" % (b"b" * 900) * 30
-    assert "chunk extensions" in scan([many])[1]
+    many = chunked + b"1;a=%b\r\nx\r\n" % (b"b" * 900)
+    assert scan([many + b"1;a=%b\r\nx\r\n" % (b"b" * 900) * 900])[1] is True
+    assert "long extensions" in scan([many + b"1;a=%b\r\nx\r\n" % (b"b" * 900) * 1_200], body_limit=10_000)[1]
     assert scan([chunked + b"0\r\nA: " + b"b" * 300], head_limit=300)[0] == "headers_too_large"
     assert scan([chunked + b"0\r\nA: " + b"b" * 300 + b"\r\n\r\n"], head_limit=300)[0] == "headers_too_large"
 
 
 def test_the_scanner_counts_the_body_without_its_framing() -> None:
     scanner = Scanner(1_000, 1_000)
-    scanner.feed(SOUND["chunks with extensions"])
-    while scanner.take() is not None:
-        pass
+    counts = []
+    for data in bytewise(SOUND["chunks with extensions"]):
+        scanner.feed(data)
+        while scanner.take() is not None:
+            pass
+        counts.append(scanner.received_bytes)
     assert scanner.complete
-    assert scanner.body_bytes == 4
+    assert sorted(set(counts)) == [0, 1, 2, 3, 4]
+    assert counts == sorted(counts)
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("size", "chunks", "fine"),
+    [
+        (1, 100_000, True),  # anybody may send a little byte by byte
+        (1, 220_000, False),  # 5 bytes of framing each: beyond 1 MiB
+        (16, 200_000, True),
+        (16, 500_000, False),
+        (40, 1_000_000, True),  # 5 of 40 are an eighth
+    ],
+)
+def test_framing_is_bounded_by_what_it_frames(size: int, chunks: int, fine: bool) -> None:
+    """(A line of one or two digits, two CRLFs) × chunks against 1 MiB + an eighth of the data."""
+    data = CHUNKED + (b"%x\r\n%b\r\n" % (size, b"x" * size)) * chunks + b"0\r\n\r\n"
+    outcome = scan([data[at : at + 262_144] for at in range(0, len(data), 262_144)], body_limit=1 << 30)
+    assert isinstance(outcome[0], list) is fine
+    if not fine:
+        assert outcome[1] == "The HTTP request comes in too many small chunks, or with long extensions."
+
+
+def test_a_piece_costs_bounded_work() -> None:
+    scanner = Scanner(1_000, 1 << 20)
+    scanner.feed(CHUNKED + b"1\r\nx\r\n" * 2_500 + b"0\r\n\r\n")
+    assert scanner.take() == CHUNKED
+    pieces = []
+    while (piece := scanner.take()) is not None:
+        pieces.append((len(piece), scanner.behind))
+    assert pieces == [(1_030, True), (1_031, True), (463, False), (2, False)]
+    assert scanner.complete
 
 
 def test_what_follows_an_upgrade_is_handed_out_unchecked() -> None:
