@@ -36,8 +36,8 @@ async def _healthz(exchange: Exchange) -> None:
 
 
 async def _readyz(exchange: Exchange) -> None:
-    draining = exchange.services.draining
-    await exchange.json(503 if draining else 200, {"status": "draining" if draining else "ok"})
+    ready = exchange.services.ready
+    await exchange.json(200 if ready else 503, {"status": "ok" if ready else "draining"})
 
 
 _ID: Final = r"(?P<id>[^/]{1,256})"
@@ -59,7 +59,7 @@ _CONVERSATIONS: Final = re.compile(r"/conversations(/.*)?")
 
 
 class Application:
-    """The ASGI 3 callable. ``on_drain`` and ``on_deadline`` are what a server calls when it stops."""
+    """The ASGI 3 callable. ``on_unready``, ``on_drain``, ``on_deadline`` are what a server calls when it stops."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -77,8 +77,13 @@ class Application:
         elif kind == "lifespan":
             await self._lifespan(receive, send)
 
+    def on_unready(self) -> None:
+        """Readiness goes off; all else goes on."""
+        self.services.ready = False
+
     def on_drain(self) -> None:
-        """Readiness goes off; idle sockets close with 1001 (decision 38)."""
+        """Idle sockets close with 1001 (decision 38), new turns on a socket are refused."""
+        self.services.ready = False
         self.services.draining = True
         for one in tuple(self.sessions):
             one.on_drain()

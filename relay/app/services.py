@@ -76,6 +76,7 @@ class Services:
     on_record: Callable[[TurnRecord], None] | None = None
     clock: Clock | None = None
     """What the turns' waits go by in place of the event loop's clock."""
+    ready: bool = True
     draining: bool = False
     models_cache: dict[str | None, tuple[float, list[dict[str, Any]]]] = field(default_factory=dict)
     turns: set[Turn] = field(default_factory=set)

@@ -57,7 +57,7 @@ def _serve(settings: Settings, log: LinesHandler, demo: bool) -> int:
     def build() -> Built:
         log.start()
         app = create_app(settings)
-        return Built(app, app.on_drain, app.on_deadline)
+        return Built(app, app.on_drain, app.on_deadline, app.on_unready)
 
     def on_ready(port: int) -> None:
         print(greeting(settings, port, demo), flush=True)

@@ -50,6 +50,8 @@ class ServerSettings:
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
     drain_timeout_s: float = default("server", "drain_timeout_s")
+    drain_delay_s: float = default("server", "drain_delay_s")
+    hang_timeout_s: float = default("server", "hang_timeout_s")
     max_body_bytes: int = default("server", "max_body_bytes")
     max_connections: int = default("server", "max_connections")
     log_level: str = default("server", "log_level")

@@ -5,7 +5,9 @@
     parsers     httptools and h11 behind one seam
     websocket   what takes a connection over after an upgrade (the seam is ``upgrade``)
     server      one process: lifespan, accepting, graceful stop
-    workers     several processes and signals
+    process     one serving process, and the signals that end it
+    workers     several, and the parent that keeps them alive
+    heartbeat   whether a worker's loop still turns
     forwarded   what a trusted proxy says of a request's client and scheme
     context, limits, lifespan, sockets
 
@@ -14,7 +16,8 @@ What a client may send is judged by ``relay.wire.http1`` before a parser sees it
 
 from relay.server.lifespan import StartupError
 from relay.server.limits import Limits
+from relay.server.process import Built
 from relay.server.server import Server
-from relay.server.workers import Built, serve
+from relay.server.workers import serve
 
 __all__ = ["Built", "Limits", "Server", "StartupError", "serve"]

@@ -26,6 +26,7 @@ class Limits:
     queued_messages: int = 256  # of a WebSocket that the app has not taken; then reading pauses
     deflate_from_bytes: int | None = None  # WebSocket messages from here on are sent compressed, where the client can
     startup_s: float = 60.0  # of the lifespan protocol, each way
+    grace_s: float = 1.0  # when stopping: for a request on a connection that was accepted or kept open before
     deadline_s: float = 10.0  # for ``on_deadline``
     flush_s: float = 1.0  # after ``on_deadline``, before running requests are cancelled
     refused_connections: int = 256  # beyond ``max_connections``: these get a 503, those beyond them nothing

@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 from relay.server.context import App, Context, logger
 from relay.server.http import HttpConnection
@@ -35,16 +35,23 @@ class Server:
         settings: ServerSettings,
         *,
         limits: Limits = Limits(),  # noqa: B008 (frozen)
+        on_unready: Callable[[], None] | None = None,
         on_drain: Callable[[], None] | None = None,
         on_deadline: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._settings = settings
+        self._on_unready = on_unready
         self._on_drain = on_drain
         self._on_deadline = on_deadline
         self._context = Context(app, settings, limits)
         self._lifespan = Lifespan(app, limits.startup_s)
         self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
+        self._make: Callable[[], HttpConnection]
+        self._tls: ssl.SSLContext | None = None
         self._path: str | None = None  # of a Unix socket that ``start`` made
+        self._adopting: set[asyncio.Task[None]] = set()
+        self._stopped = True  # before ``start``
         self.port = 0
 
     @property
@@ -63,14 +70,17 @@ class Server:
         Raises: OSError, ssl.SSLError, StartupError.
         """
         settings, context = self._settings, self._context
-        tls = tls_context(settings)
+        self._tls = tls_context(settings)
         own = sock is None
         sock = bind(settings) if sock is None else sock
         try:
             context.state = await self._lifespan.start()
             context.upgrade = upgrade
             parser = PARSERS[settings.http]
-            self._server = await self._listen(sock, lambda: HttpConnection(context, parser), tls)
+            self._make = lambda: HttpConnection(context, parser)
+            self._server = await self._listen(sock)
+            self._listener = sock
+            self._stopped = False
             if sock.family == socket.AF_UNIX:
                 self._path = settings.uds if own else None
             else:
@@ -81,32 +91,76 @@ class Server:
             await self._lifespan.stop()
             raise
 
-    async def _listen(
-        self, sock: socket.socket, make: Callable[[], HttpConnection], tls: ssl.SSLContext | None
-    ) -> asyncio.Server:
-        loop, limits = asyncio.get_running_loop(), self._context.limits
-        handshake_s = limits.head_s if tls else None
-        if sock.family == socket.AF_UNIX:
-            return await loop.create_unix_server(
-                make, sock=sock, backlog=limits.backlog, ssl=tls, ssl_handshake_timeout=handshake_s
-            )
-        return await loop.create_server(
-            make, sock=sock, backlog=limits.backlog, ssl=tls, ssl_handshake_timeout=handshake_s
+    async def _listen(self, sock: socket.socket) -> asyncio.Server:
+        loop, backlog = asyncio.get_running_loop(), self._context.limits.backlog
+        listen = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        return await listen(
+            self._make, sock=sock, backlog=backlog, ssl=self._tls, ssl_handshake_timeout=self._handshake_s
         )
 
-    async def stop(self, drain_timeout_s: float | None = None) -> None:
-        """Stop accepting, let what runs finish within the time (default: the setting), then end it."""
-        context, limits = self._context, self._context.limits
+    @property
+    def _handshake_s(self) -> float | None:
+        return self._context.limits.head_s if self._tls else None
+
+    def adopt(self, accepted: socket.socket) -> None:
+        """Serve a connection that was accepted elsewhere."""
+        accepted.setblocking(False)
+        loop = asyncio.get_running_loop()
+        connecting = loop.connect_accepted_socket(
+            self._make, accepted, ssl=self._tls, ssl_handshake_timeout=self._handshake_s
+        )
+        # A task, because a TLS handshake waits for the client; it ends by itself in the handshake's time.
+        task = loop.create_task(_adopted(connecting))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+
+    async def retire(self, delay_s: float = 0.0) -> None:
+        """What comes before ``stop``: say that we leave, and lose no request that was sent meanwhile.
+
+        Not ready, and every answer says ``connection: close``; for ``delay_s`` connections are still accepted. Then
+        what the kernel has accepted is the last that is; it, and what is kept open, has ``Limits.grace_s`` to send a
+        request, which is answered.
+        """
+        context = self._context
         if self._server is None:
             return
-        timeout_s = self._settings.drain_timeout_s if drain_timeout_s is None else drain_timeout_s
         context.draining = True
-        if self._on_drain is not None:
-            self._on_drain()
+        if self._on_unready is not None:
+            self._on_unready()
+        if delay_s:
+            await asyncio.sleep(delay_s)
+        self._close_listener()
+        if self._adopting:
+            await asyncio.wait(list(self._adopting), timeout=context.limits.grace_s)
+        await self._empty(context.limits.grace_s)
+
+    def _close_listener(self) -> None:
+        """Accept what the kernel has accepted, and close at once: what it resets came between the two."""
+        if self._server is None:
+            return
+        listener, self._listener = self._listener, None
+        while listener is not None:
+            try:
+                accepted, _ = listener.accept()
+            except OSError:  # nobody waits, or no descriptors are left
+                break
+            self.adopt(accepted)
         self._server.close()
         self._server = None
         if self._path is not None:
             remove_path(self._path)
+
+    async def stop(self, drain_timeout_s: float | None = None) -> None:
+        """Stop accepting, let what runs finish within the time (default: the setting), then end it."""
+        context, limits = self._context, self._context.limits
+        if self._stopped:
+            return
+        self._stopped = True
+        timeout_s = self._settings.drain_timeout_s if drain_timeout_s is None else drain_timeout_s
+        context.draining = True
+        if self._on_drain is not None:
+            self._on_drain()
+        self._close_listener()
         for connection in list(context.connections):
             connection.drain()
         if not await self._empty(timeout_s):
@@ -147,6 +201,11 @@ class Server:
                     await emptied.wait()
             context.on_empty = None
         return not context.connections
+
+
+async def _adopted(connecting: Coroutine[Any, Any, object]) -> None:
+    with contextlib.suppress(OSError):  # a client that has left, a handshake that failed
+        await connecting
 
 
 def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:

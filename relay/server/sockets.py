@@ -36,7 +36,12 @@ def bind_for_workers(settings: ServerSettings, workers: int) -> list[socket.sock
         return [bind(settings)] * workers
     # Without SO_REUSEPORT, so that another process's port is an error and not shared by accident.
     _bind_port(settings.host, settings.port).close()
-    return [_bind_port(settings.host, settings.port, shared=True) for _ in range(workers)]
+    return [bind_again(settings) for _ in range(workers)]
+
+
+def bind_again(settings: ServerSettings) -> socket.socket:
+    """One more socket of the port that a process of ours has. Raises: OSError."""
+    return _bind_port(settings.host, settings.port, shared=True)
 
 
 def _bind_port(host: str, port: int, *, shared: bool = False) -> socket.socket:

@@ -81,10 +81,11 @@ def test_probes_need_no_key_and_no_host(path: str) -> None:
     assert one(path, "HEAD", options=options).status == 200
 
 
-def test_readiness_goes_off_while_draining() -> None:
+@pytest.mark.parametrize("hook", ["on_unready", "on_drain"])
+def test_readiness_goes_off_when_stopping(hook: str) -> None:
     async def drain() -> None:
         async with relaying() as relay:
-            relay.app.on_drain()
+            getattr(relay.app, hook)()
             answer = await ask(relay, "/readyz")
             assert (answer.status, answer.body) == (503, b'{"status":"draining"}')
             assert (await ask(relay, "/healthz")).status == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import platform
@@ -42,6 +43,9 @@ async def app(scope, receive, send):
         return
     if scope["path"] == "/crash":
         os.kill(os.getpid(), signal.SIGKILL)
+    if scope["path"] == "/hang":
+        while True:
+            pass
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"%d" % os.getpid(), "more_body": True})
     if scope["path"] == "/long":
@@ -64,12 +68,17 @@ async def on_deadline():
     ended.set()
 
 def build():
-    return Built(app, lambda: say("drain"), on_deadline)
+    return Built(app, lambda: say("drain"), on_deadline, lambda: say("unready"))
 
 port, workers, drain = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 uds = sys.argv[4] if len(sys.argv) > 4 and sys.argv[4] != "refuse" else None
-settings = ServerSettings(port=port, workers=workers, drain_timeout_s=drain, uds=uds)
-limits = Limits(restart_s=0.05, flush_s=0.2)
+more = {name[6:].lower(): float(value) for name, value in os.environ.items() if name.startswith("RELAY_")}
+hang_timeout_s, drain_delay_s = more.pop("hang_timeout_s", 0.0), more.pop("drain_delay_s", 0.0)
+settings = ServerSettings(
+    port=port, workers=workers, drain_timeout_s=drain, uds=uds,
+    hang_timeout_s=hang_timeout_s, drain_delay_s=drain_delay_s,
+)
+limits = Limits(**{"restart_s": 0.05, "flush_s": 0.2, "grace_s": 0.1, **more})
 sys.exit(serve(build, settings, limits=limits, on_ready=lambda port: say(f"ready {port}")))
 """
 
@@ -77,24 +86,30 @@ sys.exit(serve(build, settings, limits=limits, on_ready=lambda port: say(f"ready
 class Process:
     """A running ``serve``."""
 
-    def __init__(self, *arguments: object) -> None:
+    def __init__(self, *arguments: object, **more: float) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
         self.popen = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
-            text=True,
-            bufsize=1,
+            env={**environment, **{f"RELAY_{name.upper()}": str(value) for name, value in more.items()}},
         )
         assert self.popen.stdout is not None
-        self.out = self.popen.stdout
+        self.out = self.popen.stdout.fileno()
+        self.said = b""
         self.port = 0
         self.answering = 0  # the process that answers what has begun
 
     def line(self) -> str:
         """The next line, or "" at the end."""
-        assert select.select([self.out], [], [], 20)[0], "it says nothing"
-        return self.out.readline().strip()
+        while b"\n" not in self.said:
+            assert select.select([self.out], [], [], 20)[0], "it says nothing"
+            if not (data := os.read(self.out, 4096)):
+                break
+            self.said += data
+        line, _, self.said = self.said.partition(b"\n")
+        return line.decode().strip()
 
     def ready(self) -> None:
         word, port = self.line().split()
@@ -126,12 +141,12 @@ class Process:
 
     def end(self) -> tuple[int, list[str]]:
         out, _ = self.popen.communicate(timeout=20)
-        return self.popen.returncode, out.split("\n")[:-1]
+        return self.popen.returncode, (self.said + out).decode().split("\n")[:-1]
 
 
 @contextmanager
-def running(*arguments: object) -> Iterator[Process]:
-    process = Process(*arguments)
+def running(*arguments: object, **more: float) -> Iterator[Process]:
+    process = Process(*arguments, **more)
     try:
         process.ready()
         yield process
@@ -169,14 +184,14 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_signal_stops_it_gracefully(number: signal.Signals, workers: int) -> None:
     with running(0, workers, 10) as process:
         assert process.get().endswith(" done")
         process.popen.send_signal(number)
         code, lines = process.end()
-        assert (code, sorted(lines)) == (0, ["drain"] * workers + ["shutdown"] * workers)
+        assert (code, sorted(lines)) == (0, ["drain"] * workers + ["shutdown"] * workers + ["unready"] * workers)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -260,6 +275,137 @@ def test_workers_share_the_work_and_crashes_are_healed(fixed: bool) -> None:
         process.popen.terminate()
         assert process.end()[0] == 0
         assert not any(alive(pid) for pid in seen)
+
+
+def test_what_waits_for_a_worker_that_dies_is_answered_by_another() -> None:
+    """The kernel has given about half of the connections to the stopped worker, which is not started again in time."""
+    with running(free_port(), 2, 10, restart_s=30.0) as process:
+        seen: set[int] = set()
+        eventually(lambda: seen.add(process.pid()) or len(seen) == 2)
+        victim = seen.pop()
+        os.kill(victim, signal.SIGSTOP)
+        clients = [socket.create_connection(("127.0.0.1", process.port), timeout=10) for _ in range(40)]
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        os.kill(victim, signal.SIGKILL)
+        for client in clients:
+            with client, client.makefile("rb") as answer:
+                assert int(answer.read().split()[-2]) in seen
+        for _ in range(20):  # and none waits for a worker that is away
+            assert process.pid() in seen
+
+
+def test_a_worker_that_hangs_is_killed_and_its_clients_are_served() -> None:
+    with running(free_port(), 2, 10, hang_timeout_s=2.0) as process:
+        seen: set[int] = set()
+        eventually(lambda: seen.add(process.pid()) or len(seen) == 2)
+        with socket.create_connection(("127.0.0.1", process.port), timeout=20) as hung:
+            hung.sendall(b"GET /hang HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert hung.recv(1000) == b""  # its end is the worker's
+        clients = [socket.create_connection(("127.0.0.1", process.port), timeout=10) for _ in range(20)]
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        for client in clients:
+            with client, client.makefile("rb") as answer:
+                assert answer.read().endswith(b" done")
+
+
+def test_a_hangup_that_nohup_has_ignored_is_ignored() -> None:
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = Process(0, 2, 10)
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
+    try:
+        process.ready()
+        process.popen.send_signal(signal.SIGHUP)
+        assert process.get().endswith(" done")
+        process.popen.terminate()
+        assert process.end()[0] == 0
+    finally:
+        process.popen.kill()
+        process.popen.wait()
+
+
+@pytest.mark.parametrize(("number", "delayed"), [(signal.SIGTERM, True), (signal.SIGINT, False)])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_delay_before_a_drain_is_sigterms(number: signal.Signals, delayed: bool, workers: int) -> None:
+    with running(free_port(), workers, 10, drain_delay_s=1.0) as process:
+        assert process.get().endswith(" done")
+        begin = time.monotonic()
+        process.popen.send_signal(number)
+        assert process.line() == "unready"
+        if delayed:
+            assert process.get().endswith(" done")  # a new connection
+        assert process.end()[0] == 0
+        assert (time.monotonic() - begin >= 1.0) is delayed
+
+
+class Asked:
+    """What clients of a server that stops have seen: requests that were sent, and how many of them were lost."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.answered = 0
+        self.lost: list[str] = []
+
+    async def run(self, *, kept: bool) -> None:
+        """Ask until nobody listens; on one connection as long as it is kept."""
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError:  # refused, or reset in the handshake: nothing was sent
+                return
+            close = not kept
+            head = b""
+            while True:
+                try:
+                    writer.write(
+                        b"GET / HTTP/1.1\r\nHost: a\r\n" + (b"connection: close\r\n" if close else b"") + b"\r\n"
+                    )
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    await reader.readuntil(b"0\r\n\r\n")
+                    self.answered += 1
+                except (OSError, asyncio.IncompleteReadError) as error:
+                    self.lost.append(f"{'kept' if kept else 'fresh'}: {error!r}")
+                    break
+                if b"connection: close" in head.lower():
+                    break
+            writer.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stop_under_load_loses_no_request(workers: int) -> None:
+    with running(free_port(), workers, 10, grace_s=1.0) as process:
+        asked = Asked(process.port)
+
+        async def load() -> None:
+            async with asyncio.timeout(30):
+                clients = [asyncio.create_task(asked.run(kept=number % 2 == 0)) for number in range(48)]
+                while asked.answered < 500:
+                    await asyncio.sleep(0.01)
+                process.popen.terminate()
+                await asyncio.gather(*clients)
+
+        asyncio.run(load())
+        assert process.end()[0] == 0
+        assert asked.lost == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_connection_that_is_kept_has_a_second_for_its_next_request(workers: int) -> None:
+    with running(0, workers, 10, grace_s=5.0) as process:
+        connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=10)
+        connection.request("GET", "/")
+        connection.getresponse().read()
+        process.popen.terminate()
+        assert process.line() == "unready"
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        assert answer.read().endswith(b" done")
+        assert answer.headers["connection"] == "close"
+        assert process.end()[0] == 0
+        connection.close()
 
 
 def test_draining_workers_refuse_connections() -> None:
