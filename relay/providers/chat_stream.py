@@ -68,6 +68,7 @@ class ChatTranslator(Spliced):
         "_text_open",
         "_thinking",
         "_voice",
+        "_whole",
     )
 
     ready: Final = True
@@ -89,6 +90,7 @@ class ChatTranslator(Spliced):
         """Whether nothing is known yet of the end: most events are then pieces of output."""
         self._spoke = False
         self._text_open = False
+        self._whole = False
         voice.late_annotations = context.late_annotations
 
     # --- input
@@ -228,10 +230,12 @@ class ChatTranslator(Spliced):
         if not delta:
             # a whole message, in a body or in a stream of one chunk
             delta = choice.get("message") if self.ended or not self._said_something else None
+            self._whole = True
         spoke, says = self._said_something, False
         if delta.__class__ is dict:
             says = self._says(delta)
             self._on_delta(delta, choice.get("logprobs"))
+        self._whole = False
         finish = choice.get("finish_reason")
         if finish and isinstance(finish, str):
             self._finish = finish
@@ -329,7 +333,7 @@ class ChatTranslator(Spliced):
     def _on_tool_calls(self, fragments: Any) -> None:
         if isinstance(fragments, list):
             self._spoke = True
-            self._calls.feed(fragments)
+            (self._calls.whole if self._whole else self._calls.feed)(fragments)
 
     def _on_function_call(self, function: Any) -> None:
         if isinstance(function, dict):

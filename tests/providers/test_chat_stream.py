@@ -359,9 +359,9 @@ def test_ids_and_names_repeated_in_every_chunk_count_once() -> None:
     assert said(found) == [("f", '{"x":1}')]
 
 
-def test_a_known_id_wins_over_the_index() -> None:
+def test_the_index_wins_over_a_known_id() -> None:
     found = heard(calls(call(0, "a", "f", "1")), calls(call(1, "b", "g", "2")), calls(call(1, "a", arguments="0")))
-    assert said(found) == [("f", "10"), ("g", "2")]
+    assert said(found) == [("f", "1"), ("g", "20")]
 
 
 def test_without_index_and_id_the_latest_call_goes_on() -> None:
