@@ -255,9 +255,8 @@ def _assemble(
     think(build, bool(messages.calls))
     shape(build)
     _system(build, messages)
-    if any(kind.startswith("mcp_") for kind in messages.kinds) or "mcp_servers" in build.body:
-        build.betas.add(BETAS["mcp"])
     _extras(build)
+    _replay_betas(build, messages.kinds)
     return build, messages, tools
 
 
@@ -283,6 +282,17 @@ def _messages(build: Build, media: Mapping[str, Media]) -> tuple[Messages, dict[
     messages.items = request.items
     messages.render(groups, [], forget_before=reasoning.get("context") == "current_turn")
     return messages, names
+
+
+def _replay_betas(build: Build, kinds: set[str]) -> None:
+    """What the history's blocks need. Where the operator's ``extra_body`` asks for such blocks, so do his headers."""
+    body = build.body
+    if "mcp_servers" in body or any(kind.startswith("mcp_") for kind in kinds):
+        build.betas.add(BETAS["mcp"])
+    if "compaction" in kinds and not body.keys() & {"context_management", "compaction"}:
+        build.betas.add(BETAS["compaction"])
+    if "fallback" in kinds and "fallbacks" not in body:
+        build.betas.add(BETAS["fallback"])
 
 
 def _thought_off(build: Build) -> bool:

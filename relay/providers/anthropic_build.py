@@ -17,6 +17,8 @@ from relay.responses.request import Request
 from relay.responses.tools import JSON
 
 BETAS: Final = {
+    "compaction": "compact-2026-01-12",
+    "fallback": "server-side-fallback-2026-07-01",
     "mcp": "mcp-client-2025-11-20",
     "binding": "thinking-binding-controls-2026-08-01",
     "interleaved": "interleaved-thinking-2025-05-14",

@@ -291,12 +291,24 @@ class Messages:
                 if not self._keep or not remember:
                     continue
                 thoughts.append((len(said), str(item.get("id") or "")))
+            elif block["type"] == "fallback":
+                self._forget(said, thoughts)
             self.kinds.add(block["type"])
             said.append(text.encode("utf-8", "replace"))
         if removed:
-            self.transformations.append(
-                {"id": item.get("id"), "type": "reasoning", "action": "removed", "reason": "model_mismatch"}
-            )
+            self._removed(item.get("id"))
+
+    def _forget(self, said: list[Block], thoughts: list[tuple[int, str]]) -> None:
+        """What a model thought that gave way to another stays behind ("Refusals and fallback")."""
+        while thoughts:
+            offset, identifier = thoughts.pop()
+            del said[offset]
+            self._removed(identifier)
+
+    def _removed(self, identifier: Any) -> None:
+        self.transformations.append(
+            {"id": identifier, "type": "reasoning", "action": "removed", "reason": "model_mismatch"}
+        )
 
 
 _PARTS: Final[Mapping[str, Callable[[Messages, JSON], JSON | None]]] = {

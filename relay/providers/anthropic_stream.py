@@ -1,8 +1,8 @@
 """The Anthropic translator: events in, verbs out.
 
-Source: translation.md §3.4, §4.2; decisions 2, 3, 18, 19, 22–24; design.md §4.12 (an unknown stop reason is no
-success). Hosted tools are ``anthropic_hosted``. Per block index the block's state is kept; unknown events, blocks and
-deltas are ignored, for the version policy allows new ones at any time.
+Source: translation.md §3.4, §4.2; decisions 2, 3, 18, 19, 22–24, 44, 49, 51; design.md §4.12 (an unknown stop reason is
+no success). Hosted tools are ``anthropic_hosted``. Per block index the block's state is kept; unknown events are
+ignored, unknown blocks and deltas are left out with a warning, for the version policy allows new ones at any time.
 """
 
 from __future__ import annotations
@@ -14,10 +14,22 @@ from typing import Any, Final
 import orjson
 
 from relay.errors import RelayError
-from relay.providers.anthropic_blocks import FAMILY, Block, origin_of, source, whole
+from relay.providers.anthropic_blocks import (
+    CALLS,
+    FAMILY,
+    HIDDEN,
+    Block,
+    blocks_of,
+    delta_kind_of,
+    echoed,
+    kind_of,
+    origin_of,
+    source,
+    whole,
+)
 from relay.providers.anthropic_failures import error_of
 from relay.providers.anthropic_hosted import MCP, SERVER_TOOLS, Use
-from relay.providers.anthropic_notes import annotation_of, anthropic_usage, dicts
+from relay.providers.anthropic_notes import annotation_of, anthropic_usage, dicts, merged
 from relay.providers.base import Continue, Done, UpstreamRequest
 from relay.providers.endings import ending_of, last_events, wait_after_reason
 from relay.providers.schema import mismatch
@@ -41,6 +53,10 @@ TRANSFORMATIONS: Final = {
 """``input_transformations[].reason`` -> ours."""
 
 
+LEFT_OUT_LIMIT: Final = 8
+"""Warnings about types that nobody knows, in one answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What the translator needs to know of its request, and of the hops before it.
@@ -58,8 +74,8 @@ class Context:
     paths: Mapping[str, str] = field(default_factory=dict)
     base: bytes | None = None
     """The body of the first hop, where this is a later one."""
-    said: tuple[str, ...] = ()
-    """The blocks of earlier hops."""
+    said: tuple[tuple[str, str], ...] = ()
+    """The blocks of earlier hops: type and source text."""
     text: tuple[str, ...] = ()
     """The text of earlier hops, where it is to be checked."""
     uses: tuple[tuple[str, Use], ...] = field(default=(), repr=False)
@@ -73,17 +89,23 @@ class AnthropicTranslator(Spliced):
     __slots__ = (
         "_begun",
         "_blocks",
+        "_closed",
         "_context",
         "_cut_calls",
+        "_implied",
         "_kept",
+        "_left_out",
         "_length",
+        "_message",
         "_moved",
         "_odd",
+        "_opened",
         "_reason",
         "_refusal",
         "_request",
         "_text",
         "_text_block",
+        "_unended",
         "_usage",
         "_uses",
         "container",
@@ -99,6 +121,10 @@ class AnthropicTranslator(Spliced):
         self._context: Context = request.context or Context()
         self._text_block: Block | None = None
         self._blocks: dict[Any, Block] = {}
+        self._closed: dict[Any, Block] = {}
+        self._implied: tuple[Any] | None = None
+        """The key of the block that nobody said begins: whatever begins next ends it."""
+        self._left_out: set[tuple[str, str]] = set()
         self._kept: list[Block] = []
         self._uses: dict[str, Use] = dict(self._context.uses)
         self._text: list[str] | None = list(self._context.text) if self._context.schema is not None else None
@@ -107,9 +133,13 @@ class AnthropicTranslator(Spliced):
         self._reason: str | None = None
         self._refusal = ""
         self._begun = False
+        self._message: JSON | None = None
+        self._unended = False
+        """Whether a block that the upstream began was never ended."""
         self._length = 0
         self._moved = True
         self._odd = False
+        self._opened = False
         self.container = self._context.container
 
     # --- input
@@ -122,7 +152,7 @@ class AnthropicTranslator(Spliced):
 
     def _on_events(self, events: list[Event]) -> None:
         blocks = self._blocks
-        said: tuple[bytes | None, bytes, Block, Any] | None = None
+        said: tuple[bytes | None, bytes, Block | None, Any] | None = None
         for name, payload in events:
             # hot: bench/test_translators.py; nearly every event is a piece of text of an open block
             try:
@@ -133,15 +163,18 @@ class AnthropicTranslator(Spliced):
                 raise error_of(event)
             kind = event.get("type") if event.__class__ is dict else None
             if kind == "content_block_delta":
-                delta, block = event.get("delta"), blocks.get(event.get("index"))
-                if delta.__class__ is dict and block is not None:
-                    handler = DELTAS.get(delta.get("type"))
-                    if handler is not None:
-                        handler(self, block, delta)
-                        if handler is _ON_TEXT:
-                            said = (name, payload, block, delta.get("text"))
-                    if self.wait is not None:
-                        self._on_more(delta)
+                delta, index = event.get("delta"), event.get("index")
+                block = blocks.get(index if index.__class__ is int else _key(index))
+                kind = delta.get("type") if delta.__class__ is dict else None
+                handler = block.deltas.get(kind) if block is not None and kind.__class__ is str else None
+                if handler is None:
+                    self._on_odd_delta(_key(index), delta)
+                    continue
+                handler(self, block, delta)
+                if handler is _ON_TEXT:
+                    said = (name, payload, block, delta.get("text"))
+                if self.wait is not None:
+                    self._on_more(delta)
                 continue
             self._on_event(kind, event, payload)
             if self.ended:
@@ -149,7 +182,7 @@ class AnthropicTranslator(Spliced):
         if said is not None and not self._splice.ready and self._text is None and self.wait is None:
             self._learn(*said)
 
-    def _learn(self, name: bytes | None, payload: bytes, block: Block, text: Any) -> None:
+    def _learn(self, name: bytes | None, payload: bytes, block: Block | None, text: Any) -> None:
         """The next pieces of this block's text may go on unparsed, until a block begins or ends."""
         if isinstance(text, str) and block in self._blocks.values():
             self._text_block = block
@@ -178,7 +211,8 @@ class AnthropicTranslator(Spliced):
         """A whole answer. Raises: RelayError."""
         if body.get("type") == "error" or (body.get("error") and "content" not in body):
             raise error_of(body)
-        if not isinstance(body.get("content"), list):
+        content = body.get("content", 0)
+        if not isinstance(content, list | str | dict | None) or not (content or body.get("stop_reason")):
             raise RelayError("upstream_bad_response", "The upstream sent no message.")
         self._on_message_start({"message": body}, b"")
         self._on_message_delta({"delta": body}, b"")
@@ -194,11 +228,11 @@ class AnthropicTranslator(Spliced):
             if self.wait is None:
                 raise _cut()
             self._on_message_stop({}, b"")
-        if self._reason == "pause_turn":
-            return Continue(self._next_hop())
-        done = ending_of(self._reason) if self._reason else self._without_reason()
+        done = self._ending()
+        if self._unended and (done is None or done.status == "completed"):
+            raise RelayError("upstream_ended_early", "The upstream's answer ended inside a content block.")
         if done is None:
-            raise RelayError("upstream_error", f"The upstream stopped with the reason '{self._reason!s:.64}'.")
+            return Continue(self._next_hop())
         if self._refusal:
             self.voice.refusal(self._refusal)
         if done.reason != "max_output_tokens":
@@ -209,6 +243,21 @@ class AnthropicTranslator(Spliced):
                 self.voice.hosted_end(use.item, {"status": "incomplete"})
         if self._text is not None and done.status == "completed":
             self._check("".join(self._text))
+        return done
+
+    def _ending(self) -> Done | None:
+        """How the response ends; None where another call goes on with it. Raises: RelayError for an unknown reason.
+
+        What paused for a compaction goes on once: a request that asks for nothing else would ask for it each time.
+        """
+        reason = self._reason
+        if not reason:
+            return self._without_reason()
+        if reason == "pause_turn" or (reason == "compaction" and self._context.base is None):
+            return None
+        done = Done("completed") if reason == "compaction" else ending_of(reason)
+        if done is None:
+            raise RelayError("upstream_error", f"The upstream stopped with the reason '{reason:.64}'.")
         return done
 
     def _without_reason(self) -> Done:
@@ -243,8 +292,8 @@ class AnthropicTranslator(Spliced):
         """The same request with what was said so far as the assistant's message (decision 19)."""
         context = self._context
         base = context.base or self._request.body
-        said = (*context.said, *map(whole, self._kept))
-        message = '{"role":"assistant","content":[' + ",".join(said) + "]}"
+        said = (*context.said, *((block.kind, whole(block)) for block in self._kept))
+        message = '{"role":"assistant","content":[' + ",".join(echoed(list(said))) + "]}"
         return replace(
             self._request,
             body=base[:-2] + b"," + message.encode() + b"]}" if said else base,
@@ -264,16 +313,20 @@ class AnthropicTranslator(Spliced):
         message = event.get("message")
         if not isinstance(message, dict):
             raise RelayError("upstream_bad_response", "The upstream sent a message that is no object.")
-        self._begun = True
-        self.voice.begin()
+        if self._message is not None:
+            if self._opened or message.get("id") != self._message.get("id"):
+                raise RelayError("upstream_bad_response", "The upstream began a message inside another.")
+            return
+        self._message = {"id": message.get("id")}
+        self._begin()
         self._count(message.get("usage"))
         self._note_container(message.get("container"))
         if self._context.base is None:
             for entry in dicts(message.get("input_transformations")):
                 self._transformed(entry)
-        for block in dicts(message.get("content")):
+        for block in blocks_of(message.get("content")):
             self._open(None, block, None)
-            self._on_block_stop({"index": None}, b"")
+            self._end(None)
 
     def _on_message_delta(self, event: JSON, payload: bytes) -> None:
         self._count(event.get("usage"))
@@ -292,10 +345,9 @@ class AnthropicTranslator(Spliced):
             self._refusal = details["explanation"]
 
     def _on_message_stop(self, event: JSON, payload: bytes) -> None:
-        for index in list(self._blocks):
-            self._on_block_stop({"index": index}, b"")
         if not self._begun:
             raise RelayError("upstream_bad_response", "The upstream ended a message that it never began.")
+        self._settle()
         self.ended = True
 
     @property
@@ -314,7 +366,7 @@ class AnthropicTranslator(Spliced):
 
     def _count(self, usage: Any) -> None:
         if isinstance(usage, dict):
-            self._usage.update((name, value) for name, value in usage.items() if value is not None)
+            self._usage = merged(self._usage, usage)
             self.voice.usage(anthropic_usage(self._usage))
             tier = "priority" if usage.get("speed") == "fast" else TIERS.get(str(usage.get("service_tier")))
             if tier is not None:
@@ -336,29 +388,49 @@ class AnthropicTranslator(Spliced):
 
     def _on_block_start(self, event: JSON, payload: bytes) -> None:
         start = event.get("content_block")
-        if isinstance(start, dict) and isinstance(event.get("index"), int):
-            self._begin()
-            self._open(event["index"], start, payload)
+        if isinstance(start, dict):
+            self._open(_key(event.get("index")), start, payload)
 
     def _begin(self) -> None:
         if not self._begun:
             self._begun = True
             self.voice.begin()
 
-    def _open(self, index: int | None, start: JSON, payload: bytes | None) -> None:
-        kind = str(start.get("type"))
-        handler = STARTS.get(kind) or (AnthropicTranslator._start_result if kind.endswith("_tool_result") else None)
-        if handler is None:
-            return
+    def _open(self, key: Any, start: JSON, payload: bytes | None) -> None:
+        origin = origin_of(payload) or source(start)
+        before = self._blocks.get(key)
+        if before is not None:
+            if before.told and before.origin == origin and not before.pieces:
+                return  # the same start, told twice
+            self._abandon(key, before)
+        self._put(key, Block(kind := kind_of(start), start, origin, DELTAS.get(kind, {}), told=True))
+
+    def _put(self, key: Any, block: Block) -> None:
+        self._begin()
+        if self._implied is not None:
+            self._end(self._implied[0])
+        self._implied = None if block.told else (key,)
+        self._opened = True
         self._splice.ready = False
         self.wait = None
-        block = Block(kind, start, origin_of(payload) or source(start))
-        self._blocks[index] = block
-        handler(self, block)
+        self._closed.pop(key, None)
+        self._blocks[key] = block
+        handler = STARTS.get(block.kind)
+        if handler is not None:
+            handler(self, block)
+        elif block.kind.endswith("_tool_result"):
+            self._start_result(block)
+        elif block.kind not in HIDDEN:
+            self._leave_out("content block", block.kind)
 
     def _on_block_stop(self, event: JSON, payload: bytes) -> None:
-        index = event.get("index")
-        block = self._blocks.pop(index, None) if index is None or isinstance(index, int) else None
+        key = _key(event.get("index"))
+        self._end(key)
+        for kind in _BESIDE:
+            self._end((key, kind))
+
+    def _end(self, key: Any) -> None:
+        block = self._blocks.pop(key, None)
         if block is None:
             return
         self._splice.ready = False
@@ -367,6 +439,68 @@ class AnthropicTranslator(Spliced):
             stop(self, block)
         if block.kind != "text" or block.pieces:
             self._kept.append(block)
+        if block.kind == "thinking" or block.kind in CALLS:
+            self._closed[key] = block
+
+    def _settle(self) -> None:
+        """Nothing comes any more: what is open was never ended."""
+        for key, block in list(self._blocks.items()):
+            self._abandon(key, block)
+
+    def _abandon(self, key: Any, block: Block) -> None:
+        self._unended = self._unended or block.told
+        if block.kind in CALLS:
+            del self._blocks[key]  # its item stays open, and is cut with the response
+        else:
+            self._end(key)
+
+    def _leave_out(self, what: str, kind: str) -> None:
+        if len(self._left_out) < LEFT_OUT_LIMIT:
+            self._left_out.add((what, kind[:64]))
+            words = f"a {what} of type '{mended_text(kind[:64])}' is not known and was left out"
+            self.voice.emitter.warn("output", words)
+
+    def _on_odd_delta(self, key: Any, delta: Any) -> None:
+        """A delta that no open block takes as it is: its block never began, has ended, or is of another type."""
+        if not isinstance(delta, dict):
+            return
+        kind = delta_kind_of(delta)
+        opens = OPENS.get(kind)
+        block = self._blocks.get(key)
+        if block is not None and kind in block.deltas:
+            block.deltas[kind](self, block, delta)
+            self._on_more(delta)
+        elif kind == "input_json_delta":
+            self._on_stray_input(key, delta)
+        elif opens is None:
+            self._leave_out("delta", kind)
+        elif any(value for name, value in delta.items() if name != "type"):
+            self._on_stray_content(key, opens, kind, delta)
+
+    def _on_stray_input(self, key: Any, delta: JSON) -> None:
+        if delta.get("partial_json") or not (key in self._blocks or key in self._closed):
+            raise RelayError("upstream_bad_response", "The upstream sent arguments of a tool call that is not open.")
+
+    def _on_stray_content(self, key: Any, opens: str, kind: str, delta: JSON) -> None:
+        """Text and thoughts open the block that they need; the one that is open ends, unless it is no text itself."""
+        before, told = self._blocks.get(key), False
+        closed = self._closed.get(key)
+        if before is not None and before.kind in _BESIDE:
+            told = before.told
+            self._end(key)
+        elif before is not None:
+            key = (key, opens)
+        elif kind == "signature_delta" and closed is not None and closed.kind == "thinking":
+            if not closed.signature:
+                self._on_signature(closed, delta)
+                self._stop_thinking(closed)
+            return
+        block = self._blocks.get(key)
+        if block is None:
+            start = {"type": opens}
+            block = Block(opens, start, source(start), DELTAS[opens], told=told)
+            self._put(key, block)
+        block.deltas[kind](self, block, delta)
 
     # text
 
@@ -424,6 +558,16 @@ class AnthropicTranslator(Spliced):
         if isinstance(delta.get("signature"), str):
             block.signature = delta["signature"]
 
+    def _on_summary(self, block: Block, delta: JSON) -> None:
+        for name, value in delta.items():
+            if name == "content" and isinstance(value, str):
+                block.pieces.append(value)
+            elif name != "type" and value is not None:
+                block.added[name] = value
+
+    def _stop_hidden(self, block: Block) -> None:
+        self._seal(whole(block))
+
     def _stop_thinking(self, block: Block) -> None:
         if block.signature:
             self._seal(whole(block))
@@ -442,13 +586,17 @@ class AnthropicTranslator(Spliced):
     # calls
 
     def _start_call(self, block: Block) -> None:
-        name = str(block.start.get("name") or "")
+        name = block.start.get("name")
+        if not name or not isinstance(name, str):
+            raise RelayError("upstream_bad_response", "The upstream began a tool call without a name.")
         if name != self._context.json_tool:
             self._moved = True
             block.item = self.voice.call(mended_text(block.id) or None, mended_text(name))
 
     def _on_input(self, block: Block, delta: JSON) -> None:
         fragment = delta.get("partial_json")
+        if isinstance(fragment, dict):
+            fragment = source(fragment)
         if not isinstance(fragment, str) or not fragment:
             return
         block.pieces.append(fragment)
@@ -541,17 +689,27 @@ STARTS: Final[Mapping[str, Callable[[Translate, Block], None]]] = {
     "server_tool_use": Translate._start_use,
     "mcp_tool_use": Translate._start_use,
 }
-DELTAS: Final[Mapping[Any, Callable[[Translate, Block, JSON], None]]] = {
-    "text_delta": _ON_TEXT,
-    "citations_delta": Translate._on_citation,
-    "thinking_delta": Translate._on_thinking,
-    "signature_delta": Translate._on_signature,
-    "input_json_delta": Translate._on_input,
+_SUMMARY: Final = {"compaction_delta": Translate._on_summary}
+_INPUT: Final = {"input_json_delta": Translate._on_input}
+DELTAS: Final[Mapping[str, Mapping[str, Callable[[Translate, Block, JSON], None]]]] = {
+    "text": {"text_delta": _ON_TEXT, "citations_delta": Translate._on_citation},
+    "thinking": {"thinking_delta": Translate._on_thinking, "signature_delta": Translate._on_signature},
+    "compaction": _SUMMARY,
+    **dict.fromkeys(CALLS, _INPUT),
 }
+"""Block type -> delta type -> what takes it."""
+
+_BESIDE: Final = ("text", "thinking", "compaction")
+"""Blocks that a delta may open; beside an open block of any other type they have a key of their own."""
+
+OPENS: Final = {kind: block for block in _BESIDE for kind in DELTAS[block]}
+"""Delta type -> the type of the block that it needs."""
+
 STOPS: Final[Mapping[str, Callable[[Translate, Block], None]]] = {
     "text": Translate._stop_text,
     "thinking": Translate._stop_thinking,
     "tool_use": Translate._stop_call,
+    **dict.fromkeys(HIDDEN, Translate._stop_hidden),
     "server_tool_use": Translate._stop_use,
     "mcp_tool_use": Translate._stop_use,
 }
@@ -567,3 +725,8 @@ def _is_json(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _key(index: Any) -> Any:
+    """What a block is known by; what can be no index counts as none."""
+    return index if isinstance(index, int | float | str) else None
