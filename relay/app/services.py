@@ -158,7 +158,7 @@ def make_upstreams(settings: Settings) -> dict[str, Upstream]:
             one,
             PROVIDERS[one.dialect],
             *parse_base_url(one.base_url, one.ca_file),
-            Timeouts(one.connect_timeout_s, one.first_byte_timeout_s, one.idle_timeout_s),
+            Timeouts(one.connect_timeout_s, one.first_byte_timeout_s, one.idle_timeout_s, one.dead_peer_timeout_s),
             Client(max_connections=one.max_connections),
         )
         for one in settings.upstreams

@@ -123,6 +123,15 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting("upstreams.NAME", "connect_timeout_s", "number", 5.0, "Time to connect.", (0.001, 86_400)),
     Setting("upstreams.NAME", "first_byte_timeout_s", "number", 600.0, "Time to the first byte.", (0.001, 86_400)),
     Setting("upstreams.NAME", "idle_timeout_s", "number", 300.0, "Longest silence between bytes.", (0.001, 86_400)),
+    Setting(
+        "upstreams.NAME",
+        "dead_peer_timeout_s",
+        "number",
+        30.0,
+        "Time after which a host that acknowledges nothing is taken for gone, however long an answer may take; on "
+        "other systems than Linux only where nothing is being sent. 0: never.",
+        (0, 86_400),
+    ),
     Setting("upstreams.NAME", "max_connections", "integer", 1_000, "Connections of one worker.", (1, 1_000_000)),
     Setting("upstreams.NAME", "fetch_hosts", "hosts", (), "Private hosts that media may be fetched from."),
     Setting("models", "PATTERN", "targets", REQUIRED, "Alias or glob = `UPSTREAM/model`, or a list; `*` is kept."),

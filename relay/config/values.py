@@ -77,6 +77,7 @@ class UpstreamSettings:
     connect_timeout_s: float = default("upstreams.NAME", "connect_timeout_s")
     first_byte_timeout_s: float = default("upstreams.NAME", "first_byte_timeout_s")
     idle_timeout_s: float = default("upstreams.NAME", "idle_timeout_s")
+    dead_peer_timeout_s: float = default("upstreams.NAME", "dead_peer_timeout_s")
     max_connections: int = default("upstreams.NAME", "max_connections")
     fetch_hosts: tuple[str, ...] = ()
 

@@ -114,7 +114,7 @@ class Client:
         asker = current_request.set("")
         try:
             async with asyncio.timeout(timeouts.connect_timeout_s) as deadline:
-                connection = await dial(origin, tls, make, guard)
+                connection = await dial(origin, tls, make, guard, dead_peer_timeout_s=timeouts.dead_peer_timeout_s)
         except FOREIGN as error:
             if deadline.expired():
                 raise timed_out("connect_timeout_s", timeouts.connect_timeout_s, origin) from None

@@ -20,6 +20,7 @@ import httptools
 from relay.errors import RelayError
 from relay.upstream.failures import FOREIGN, converted, failure, timed_out
 from relay.upstream.inflate import Inflater, inflater_for
+from relay.upstream.liveness import CHECKS, is_gone, sent
 from relay.upstream.origin import Origin
 
 HIGH_WATER_BYTES: Final = 64 * 1024
@@ -33,11 +34,15 @@ _WITHOUT_BODY: Final = frozenset({204, 304})
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. ``first_byte`` runs from the request to the first byte of the body, ``idle`` from then on."""
+    """Seconds. ``first_byte`` runs from the request to the first byte of the body, ``idle`` from then on.
+
+    ``dead_peer`` is for hosts that vanished (``liveness``); 0 switches it off.
+    """
 
     connect_timeout_s: float = 5.0
     first_byte_timeout_s: float = 600.0
     idle_timeout_s: float = 300.0
+    dead_peer_timeout_s: float = 30.0
 
 
 class Connection(asyncio.Protocol):
@@ -130,6 +135,7 @@ class Answer:
         "_timeouts",
         "_timer",
         "_waiter",
+        "_watching",
         "died",
         "headers",
         "on_body",
@@ -161,7 +167,9 @@ class Answer:
         self._push_error: Exception | None = None
         self._sent_at = self._loop.time()
         self._last_byte_at = 0.0
-        self._timer = self._loop.call_later(timeouts.first_byte_timeout_s, self._look_at_time)
+        # Whether what was sent may still be unacknowledged; it is looked at a few times, and then no more.
+        self._watching = timeouts.dead_peer_timeout_s > 0
+        self._timer = self._loop.call_later(self._until_next_look(timeouts.first_byte_timeout_s), self._look_at_time)
         self.on_body = self._pieces.append  # hot: the parser puts pieces in the list without a Python frame
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         connection.answer = self
@@ -431,7 +439,9 @@ class Answer:
         if self._bodiless and not self._ended:
             self._end(keep=False)
         elif not self._ended and self._error is None:
-            self._timer = self._loop.call_later(self._timeouts.idle_timeout_s, self._look_at_time)
+            self._timer = self._loop.call_later(
+                self._until_next_look(self._timeouts.idle_timeout_s), self._look_at_time
+            )
 
     def _on_garbage(self, error: Exception) -> None:
         if self._ended:
@@ -454,7 +464,9 @@ class Answer:
     def _die(self, error: Exception | None) -> None:
         self.died = True
         detail = f"{self._connection.origin}: {error!r}"
-        if self.untouched:
+        if isinstance(error, TimeoutError):  # the kernel's keep-alive, or our own look at what it says
+            self._fail(timed_out("dead_peer_timeout_s", self._timeouts.dead_peer_timeout_s, self._connection.origin))
+        elif self.untouched:
             self._fail(failure("upstream_unreachable", "it closed the connection without an answer", detail))
         else:
             self._fail(failure("upstream_ended_early", "the connection was closed before its end", detail))
@@ -492,10 +504,23 @@ class Answer:
         now = self._loop.time()
         since = now if self._paused else self._last_byte_at if self._begun else self._sent_at
         left_s = since + limit_s - now
-        if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._look_at_time)
-        else:
+        if left_s <= 0:
             self._fail(timed_out(which, limit_s, self._connection.origin))
+        elif self._watching and self._is_gone(now - self._sent_at):
+            self._die(TimeoutError("what was sent is not acknowledged"))
+        else:
+            self._timer = self._loop.call_later(self._until_next_look(left_s), self._look_at_time)
+
+    def _until_next_look(self, left_s: float) -> float:
+        return min(left_s, self._timeouts.dead_peer_timeout_s / CHECKS) if self._watching else left_s
+
+    def _is_gone(self, waited_s: float) -> bool:
+        connection = self._connection
+        state = sent(connection.transport.get_extra_info("socket"))
+        unsent_bytes = connection.transport.get_write_buffer_size()
+        self._watching = state is not None and (state.unacknowledged or unsent_bytes > 0)
+        reused = connection.served > 1 and self.untouched
+        return state is not None and is_gone(state, waited_s, self._timeouts.dead_peer_timeout_s, reused=reused)
 
 
 def _keep_slot(connection: Connection, reusable: bool) -> None:

@@ -14,6 +14,7 @@ from itertools import chain, zip_longest
 from typing import Any, Final, NamedTuple, TypeVar
 
 from relay.errors import RelayError
+from relay.upstream.liveness import keep_alive
 from relay.upstream.origin import Origin
 
 AddressGuard = Callable[[str], None]
@@ -46,9 +47,16 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
 
 
 async def dial(
-    origin: Origin, tls: ssl.SSLContext | None, make: Callable[[], P], guard: AddressGuard | None = None
+    origin: Origin,
+    tls: ssl.SSLContext | None,
+    make: Callable[[], P],
+    guard: AddressGuard | None = None,
+    *,
+    dead_peer_timeout_s: float = 0.0,
 ) -> P:
     """A connected protocol. ``guard`` sees every resolved address before any is connected to, and may raise.
+
+    ``dead_peer_timeout_s`` is what the kernel's keep-alive is told (``liveness``).
 
     Raises: OSError (gaierror, SSLError, ...) and what ``guard`` raises.
     """
@@ -68,6 +76,7 @@ async def dial(
         for address in addresses:
             guard(str(address.sockaddr[0]))
     connected = await race(addresses)
+    keep_alive(connected, dead_peer_timeout_s)
     protocol = make()
     try:
         await loop.create_connection(

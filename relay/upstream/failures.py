@@ -40,6 +40,7 @@ _TIMEOUTS: Final = {
     "connect_timeout_s": "The upstream did not accept a connection within {:g} s (connect_timeout_s).",
     "first_byte_timeout_s": "The upstream sent no first byte within {:g} s (first_byte_timeout_s).",
     "idle_timeout_s": "The upstream sent nothing for {:g} s (idle_timeout_s).",
+    "dead_peer_timeout_s": "The upstream's host has not answered for {:g} s (dead_peer_timeout_s).",
     "queue": "No connection to the upstream became free within {:g} s (first_byte_timeout_s, max_connections).",
 }
 
