@@ -40,6 +40,8 @@ KINDS: Final[dict[str, Kind]] = {
     "image_parse_error": Kind(400, _BAD, "image_parse_error"),
     "failed_to_download_image": Kind(400, _BAD, "failed_to_download_image"),
     "previous_response_not_found": Kind(400, _BAD, "previous_response_not_found"),
+    "response_not_completed": Kind(400, _BAD, "response_not_completed"),
+    "conversation_locked": Kind(400, _BAD, "conversation_locked"),
     "invalid_stream_id": Kind(400, _BAD, "invalid_stream_id"),
     "websocket_stream_limit_reached": Kind(400, _BAD, "websocket_stream_limit_reached"),
     "websocket_connection_limit_reached": Kind(400, _BAD, "websocket_connection_limit_reached"),
@@ -55,12 +57,14 @@ KINDS: Final[dict[str, Kind]] = {
     "request_timeout": Kind(408, _BAD, "request_timeout"),
     "conflict": Kind(409, _BAD, "conflict"),
     "request_too_large": Kind(413, _BAD, "request_too_large"),
+    "external_connector_error": Kind(424, "external_connector_error", "http_error"),
     "unsupported_media_type": Kind(415, _BAD, "unsupported_media_type"),
     "upgrade_required": Kind(426, _BAD, "upgrade_required"),
     "headers_too_large": Kind(431, _BAD, "headers_too_large"),
     # limits, quota, load
     "rate_limited": Kind(429, "rate_limit_error", "rate_limit_exceeded"),
     "insufficient_quota": Kind(429, "insufficient_quota", "insufficient_quota"),
+    "background_queue_full": Kind(429, "rate_limit_error", "background_queue_full"),
     "overloaded": Kind(503, "server_error", "server_overloaded"),
     "draining": Kind(503, "server_error", "server_overloaded"),
     "store_unavailable": Kind(503, "server_error", "store_unavailable"),
@@ -121,7 +125,8 @@ class RelayError(Exception):
 
     ``kind`` names a row of ``KINDS``; ``code`` and ``type`` override its columns (an upstream's own words);
     ``param`` is a path such as ``input[2].content[0].file_id``; ``retry_after_s`` becomes ``Retry-After``;
-    ``repair`` names a repair that the provider knows for this refusal (decision 19); ``detail`` is for the log only.
+    ``retry_at_s`` is the same as seconds since 1970, for who has a clock; ``repair`` names a repair that the provider
+    knows for this refusal (decision 19); ``detail`` is for the log only.
     """
 
     def __init__(
@@ -134,6 +139,7 @@ class RelayError(Exception):
         type: str | None = None,
         status: int | None = None,
         retry_after_s: float | None = None,
+        retry_at_s: float | None = None,
         repair: str | None = None,
         detail: str | None = None,
         headers: tuple[tuple[str, str], ...] = (),
@@ -147,6 +153,7 @@ class RelayError(Exception):
         self.type = row.type if type is None else type
         self.code = row.code if code is None else code
         self.retry_after_s = retry_after_s
+        self.retry_at_s = retry_at_s
         self.repair = repair
         self.detail = detail
         self.headers = headers

@@ -37,6 +37,8 @@ SHARED_BY_PROVIDERS = {
     "endings",
     "failures",
     "media",
+    "conditions",
+    "delays",
     "schema",
     "splice",
     "capabilities",

@@ -12,17 +12,19 @@ from relay.app.exchange import Exchange
 from relay.app.guard import Caller
 from relay.app.keeping import keeper, with_ids
 from relay.app.prepare import Prepared, prepare
-from relay.app.replies import Header
+from relay.app.refusals import refusal
+from relay.app.replies import Header, encoded
 from relay.app.services import Services, Upstream
-from relay.app.turn import BODY_LIMIT_BYTES, Turn, summarise
+from relay.app.turn import BODY_LIMIT_BYTES, Turn, summarise, warnings_header
 from relay.errors import RelayError
 from relay.providers.base import UpstreamRequest
-from relay.providers.failures import for_client_key
+from relay.providers.failures import cannot_count
 from relay.responses.emitter import Emitter, usage_of
 from relay.responses.json import loads
 from relay.responses.response import template
 from relay.responses.sinks import Sink
 from relay.responses.tools import CALL_TYPES, call_id_of
+from relay.upstream import Answer
 
 
 def new_emitter(services: Services, prepared: Prepared, sink: Sink) -> Emitter:
@@ -60,16 +62,21 @@ async def input_tokens(exchange: Exchange) -> None:
     prepared = await _prepare_input(exchange)
     plan = prepared.plan
     counter = plan.upstream.provider.count(plan.spoken, plan.target, plan.media)
-    answer: dict[str, Any] = {"object": "response.input_tokens"}
     tokens = None
     if counter is not None:
-        status, content = await call_json(plan.upstream, plan.caller, counter.request)
-        tokens = counter.tokens(content) if status == 200 and isinstance(content, dict) else None
+        told, body, client_key = await _ask(plan.upstream, plan.caller, counter.request)
+        if not cannot_count(told.status, body):
+            content = _content(plan.upstream, told, body, exchange.services.now(), client_key=client_key)
+            tokens = counter.tokens(content) if isinstance(content, dict) else None
+    answer: dict[str, Any] = {"object": "response.input_tokens", "input_tokens": tokens}
+    headers: list[Header] = []
     if tokens is None:
         params = plan.spoken.params
-        tokens = estimated_tokens([plan.spoken.items, params.get("instructions"), params.get("tools")])
-        answer["x_relay_warnings"] = [{"param": "input_tokens", "reason": "estimated from the length of the input"}]
-    await exchange.json(200, {**answer, "input_tokens": tokens})
+        answer["input_tokens"] = estimated_tokens([plan.spoken.items, params.get("instructions"), params.get("tools")])
+        warning = ("input_tokens", "estimated from the length of the input")
+        answer["x_relay_warnings"] = [{"param": warning[0], "reason": warning[1]}]
+        headers = encoded([("x-relay-warnings", warnings_header([warning]))])
+    await exchange.json(200, answer, headers)
 
 
 async def compact(exchange: Exchange) -> None:
@@ -86,8 +93,9 @@ async def compact(exchange: Exchange) -> None:
         if spoken.resolved or "input" in body:
             body["input"] = spoken.items
         request = UpstreamRequest("/responses/compact", orjson.dumps(body), stream=False)
-        status, content = await call_json(plan.upstream, plan.caller, request)
-        await exchange.json(status, content)
+        answer, told, client_key = await _ask(plan.upstream, plan.caller, request)
+        content = _content(plan.upstream, answer, told, services.now(), client_key=client_key)
+        await exchange.json(200, content)
         return
     exchange.recorded = True
     summary, usage = await summarise(services, plan)
@@ -130,21 +138,23 @@ async def _prepare_input(exchange: Exchange) -> Prepared:
     return await prepare(exchange.services, body, exchange.caller, trace=exchange.trace())
 
 
-async def call_json(upstream: Upstream, caller: Caller, request: UpstreamRequest) -> tuple[int, Any]:
-    """One JSON call beside the turns. Raises: RelayError as the provider reads it."""
+async def _ask(upstream: Upstream, caller: Caller, request: UpstreamRequest) -> tuple[Answer, bytes, bool]:
+    """One call beside the turns: its answer, which is over, the body, and whether the key was the client's own."""
     keyed, client_key = upstream.headers(caller.key, request.headers)
     headers = [("content-type", "application/json"), ("accept", "application/json"), *keyed]
     path = upstream.base_path + request.path
     answer = await upstream.client.request(upstream.origin, "POST", path, headers, request.body, upstream.timeouts)
     try:
-        body = await answer.body(BODY_LIMIT_BYTES)
+        return answer, await answer.body(BODY_LIMIT_BYTES), client_key
     finally:
         answer.close()
+
+
+def _content(upstream: Upstream, answer: Answer, body: bytes, now: float, *, client_key: bool) -> Any:
+    """The JSON of an answer. Raises: RelayError as the provider reads it."""
     if answer.status != 200:
-        pairs = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
-        error = upstream.provider.error(answer.status, pairs, body)
-        raise for_client_key(error) if client_key else error
+        raise refusal(upstream, answer, body, now, client_key=client_key)
     try:
-        return answer.status, loads(body)
+        return loads(body)
     except ValueError:
         raise RelayError("upstream_bad_response", "The upstream did not answer with JSON.") from None

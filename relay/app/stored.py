@@ -9,9 +9,9 @@ from typing import Final
 from urllib.parse import quote
 
 from relay.app.exchange import Exchange
+from relay.app.refusals import refusal
 from relay.app.services import Upstream
 from relay.errors import RelayError
-from relay.providers.failures import for_client_key
 from relay.responses.json import loads
 from relay.upstream import Answer
 
@@ -44,9 +44,7 @@ async def _ask(exchange: Exchange, upstream: Upstream, method: str, suffix: str 
         answer.close()
     if answer.status == 404:
         raise _missing(exchange.id)
-    pairs = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
-    error = upstream.provider.error(answer.status, pairs, body)
-    raise for_client_key(error) if client_key else error
+    raise refusal(upstream, answer, body, exchange.services.now(), client_key=client_key)
 
 
 async def _pass(exchange: Exchange, upstream: Upstream, method: str, suffix: str = "") -> None:

@@ -19,12 +19,13 @@ from relay.app.attachments import Attachment, Silent
 from relay.app.compaction import compaction_fields, expand_compactions, prompt_item
 from relay.app.deadline import Deadline
 from relay.app.guard import Caller
+from relay.app.refusals import ERROR_LIMIT_BYTES, limits_of, refusal
 from relay.app.replies import Header, encoded
 from relay.app.services import Services, Upstream, access_log, log
 from relay.app.truncation import without_oldest_turns
 from relay.errors import RelayError
 from relay.providers.base import Continue, Done, Media, Target, Translator, UpstreamRequest, Wait
-from relay.providers.failures import for_client_key
+from relay.providers.failures import settled
 from relay.responses.emitter import Emitter, Voice
 from relay.responses.json import dumps, loads, mended
 from relay.responses.request import Request
@@ -33,7 +34,6 @@ from relay.responses.tools import ToolSet
 from relay.upstream import Answer
 
 BODY_LIMIT_BYTES: Final = 32 * 1024 * 1024
-ERROR_LIMIT_BYTES: Final = 1024 * 1024
 HOPS_LIMIT: Final = 8
 COMMIT_S: Final = 10.0
 HEARTBEAT_S: Final = 15.0
@@ -106,6 +106,7 @@ class Turn:
         "_deadline",
         "_first",
         "_interruption",
+        "_limits",
         "_loop",
         "_ready",
         "_sending",
@@ -135,6 +136,7 @@ class Turn:
         self._attempts = 0
         self._first: float | None = None
         self._interruption: RelayError | None = None
+        self._limits: tuple[tuple[str, str], ...] = ()
         # an upstream that keeps the response gives it its id: nothing can be said before that has come
         self._ready: Callable[[], bool] = lambda: not plan.target.holds_state
         self._sending = False
@@ -214,9 +216,10 @@ class Turn:
         """Headers of the answer that the turn knows: warnings, the upstream's request id."""
         pairs: list[tuple[str, str]] = []
         if self.emitter.warnings:
-            pairs.append(("x-relay-warnings", _warnings_header(self.emitter.warnings)))
+            pairs.append(("x-relay-warnings", warnings_header(self.emitter.warnings)))
         if self._upstream_id is not None:
             pairs.append(("x-relay-upstream-request-id", self._upstream_id))
+        pairs += self._limits
         return encoded(pairs)
 
     # --- the run
@@ -365,7 +368,9 @@ class Turn:
         try:
             self._note(answer)
             if answer.status != 200:
-                raise await self._refusal(answer, client_key)
+                body = await answer.body(ERROR_LIMIT_BYTES)
+                raise refusal(upstream, answer, body, self.services.now(), client_key=client_key)
+            self._limits = limits_of(answer, self.services.now(), client_key=client_key)
             translator = upstream.provider.translator(call, voice)
             self._ready = lambda: translator.ready
             await self._pull(answer, translator)
@@ -374,7 +379,7 @@ class Turn:
                 leave = answer.retire
             return outcome
         except RelayError as error:
-            raise for_client_key(error) if client_key else error from error
+            raise settled(error, self.services.now(), client_key=client_key) from error
         finally:
             self._deadline.end(answer)
             leave()
@@ -443,15 +448,6 @@ class Turn:
         self._sent_at = self._loop.time()
         return push() and translator.wait is None and not translator.ended
 
-    async def _refusal(self, answer: Answer, client_key: bool) -> RelayError:
-        body = await answer.body(ERROR_LIMIT_BYTES)
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
-        error = self.plan.upstream.provider.error(answer.status, headers, body)
-        should_retry = headers.get("x-should-retry")
-        if should_retry is not None:
-            error.headers = (*error.headers, ("x-should-retry", should_retry[:8]))
-        return error
-
     def _note(self, answer: Answer) -> None:
         for name in (b"x-request-id", b"request-id", b"x-generation-id"):
             value = answer.header(name)
@@ -512,7 +508,7 @@ async def summarise(services: Services, plan: Plan) -> tuple[str, dict[str, Any]
     return summary, attachment.response.get("usage")
 
 
-def _warnings_header(warnings: list[tuple[str, str]]) -> str:
+def warnings_header(warnings: list[tuple[str, str]]) -> str:
     """``param:reason`` entries, cut at a whole entry (decision 9)."""
     entries: list[str] = []
     size = 0

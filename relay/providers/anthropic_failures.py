@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from relay.errors import RelayError
-from relay.providers.failures import classify, clean, parse_body, retry_after
+from relay.providers.failures import Said, classify, clean, refused, repair_of, said, said_in
 
 STATUSES: Final = {
     "invalid_request_error": 400,
@@ -70,35 +70,23 @@ REPAIRS: Final[Mapping[str, re.Pattern[str]]] = {
 
 def http_error(status: int, headers: Mapping[str, str], body: bytes) -> RelayError:
     """An error answer as ours."""
-    parsed = parse_body(body)
-    if not isinstance(parsed, dict):
-        if status == 404:
-            message = "The upstream has no such path: its base_url is wrong."
-            return RelayError("upstream_misconfigured", message, detail=str(body[:200]))
-        return classify(status, retry_after_s=retry_after(headers))
-    return error_of(parsed, status, retry_after(headers))
+    found = said_in(body)
+    return _ours(status, found) or refused(status, headers, body, repairs=REPAIRS)
 
 
-def error_of(value: Any, status: int | None = None, retry_after_s: float | None = None) -> RelayError:
-    """An error object, or what wraps it; without a ``status`` its type says what it is."""
-    outer = value if isinstance(value, dict) else {}
-    error = outer.get("error") or outer
-    if not isinstance(error, dict):
-        error = {"message": str(error)}
-    kind = error.get("type")
-    message = error.get("message")
-    message = message if isinstance(message, str) else ""
-    if status is None:
-        status = STATUSES.get(str(kind), 500)
-    if status == 400 and OURS.search(message):
-        return RelayError(
-            "translation_error",
-            "The upstream did not accept the conversation as the relay put it together.",
-            repair="thinking",
-            detail=f"upstream status {status}: {clean(message)[:500]}",
-        )
-    repair = None
-    if status == 400:
-        repair = next((name for name, pattern in REPAIRS.items() if pattern.search(message)), None)
-    codes: tuple[object, ...] = (kind, error.get("code"), error.get("status"))
-    return classify(status, codes=codes, message=message, retry_after_s=retry_after_s, repair=repair)
+def error_of(value: Any) -> RelayError:
+    """An error inside a 200, in any shape; its type says what it is."""
+    found = said(value if isinstance(value, dict) else {"message": value})
+    status = next((STATUSES[code] for code in found.codes if code in STATUSES), 500)
+    return _ours(status, found) or classify(status, found, repair=repair_of(status, found, REPAIRS))
+
+
+def _ours(status: int, found: Said) -> RelayError | None:
+    if status != 400 or not OURS.search(found.words[0] if found.words else ""):
+        return None
+    return RelayError(
+        "translation_error",
+        "The upstream did not accept the conversation as the relay put it together.",
+        repair="thinking",
+        detail=f"upstream status {status}: {clean(found.shown)[:500]}",
+    )

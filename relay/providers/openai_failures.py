@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from relay.errors import STREAM_CODES, RelayError
-from relay.providers.failures import classify, clean, parse_body, retry_after
+from relay.providers.failures import Said, classify, clean, refused, said, said_in
 from relay.providers.openai_response import usage_with_details
 from relay.responses.emitter import Voice
 from relay.responses.tools import JSON
@@ -21,19 +21,16 @@ REPAIRS: Final[Mapping[str, re.Pattern[str]]] = {
 }
 """Repair -> what an upstream's 400 or 422 says when ``build`` should leave out what the client did not ask for."""
 
+SEALED: Final = "sealed"
+"""The repair that leaves out the reasoning which the upstream cannot open."""
+_UNSEALED: Final = re.compile(r"encrypted content\b.{0,400}?\b(?:could not be (?:verified|decrypted)|did not match)")
+"""The words of ``invalid_encrypted_content`` where its code is missing (openai/openai-agents-python#2063)."""
+
 
 def http_error(status: int, headers: Mapping[str, str], body: bytes) -> RelayError:
     """An error answer as ours."""
-    parsed = parse_body(body)
-    if isinstance(parsed, list) and parsed:
-        parsed = parsed[0]
-    wait_s = retry_after(headers)
-    if isinstance(parsed, dict):
-        return _error(parsed, status, wait_s)
-    if status == 404:
-        message = "The upstream has no such path: its base_url is wrong."
-        return RelayError("upstream_misconfigured", message, detail=repr(body[:200]))
-    return classify(status, retry_after_s=wait_s)
+    error = refused(status, headers, body, repairs=REPAIRS)
+    return _sealed(error, said_in(body))
 
 
 def in_band(content: JSON, voice: Voice) -> RelayError:
@@ -41,50 +38,17 @@ def in_band(content: JSON, voice: Voice) -> RelayError:
     usage = usage_with_details(content.get("usage"))
     if usage is not None:
         voice.usage(usage)
-    error = _error(content, 500, None)
+    found = said(content)
+    error = classify(500, found, param=found.param)
     if error.kind != "upstream_error":
-        return error
+        return _sealed(error, found)
     # the upstream's own words: there is no status beside them that says more
-    inner = content.get("error")
-    source = inner if isinstance(inner, dict) else content
-    code, message = source.get("code"), source.get("message")
-    shown = clean(message) if isinstance(message, str) else ""
-    known = code if isinstance(code, str) and code in STREAM_CODES else None
-    return RelayError("upstream_error", shown or error.message, code=known, detail=error.detail)
+    known = found.code if found.code in STREAM_CODES else None
+    return RelayError("upstream_error", clean(found.shown) or error.message, code=known, detail=error.detail)
 
 
-def _error(outer: JSON, status: int, wait_s: float | None) -> RelayError:
-    error = outer.get("error") or outer.get("detail") or outer
-    if not isinstance(error, dict):
-        error = {"message": error}
-    message, code, param = _words(error.get("message")), error.get("code"), error.get("param")
-    for inner in (error.get("status"), code, outer.get("status")):
-        if status == 500 and type(inner) is int and 400 <= inner <= 599:
-            status = inner
-    metadata = error.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    further = error.get("innererror")
-    codes = (code, error.get("type"), further.get("code") if isinstance(further, dict) else None)
-    more = _words(metadata.get("raw"))
-    repair = None
-    if status in (400, 422):
-        said = f"{message} {param}"
-        repair = next((name for name, pattern in REPAIRS.items() if pattern.search(said)), None)
-    return classify(
-        status,
-        codes=(*codes, "moderation") if metadata.get("reasons") else codes,
-        message=message,
-        param=param if isinstance(param, str) else None,
-        code=code if isinstance(code, str) else None,
-        text=more,
-        retry_after_s=wait_s,
-        repair=repair,
-    )
-
-
-def _words(value: Any) -> str:
-    """Words for a person: FastAPI's list of complaints becomes one line."""
-    if isinstance(value, list):
-        said = [str(one.get("msg", "")) if isinstance(one, dict) else str(one) for one in value[:8]]
-        return "; ".join(said)
-    return value if isinstance(value, str) else ""
+def _sealed(error: RelayError, found: Said) -> RelayError:
+    """Reasoning that this upstream did not seal can be left out (decision 60)."""
+    if found.code == "invalid_encrypted_content" or (error.kind == "invalid_request" and _UNSEALED.search(found.text)):
+        error.repair = SEALED
+    return error

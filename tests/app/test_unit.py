@@ -21,7 +21,7 @@ from relay.app.reasoning import ReasoningCache
 from relay.app.redaction import HIDDEN, Redactor
 from relay.app.replies import encoded, parse_json
 from relay.app.truncation import without_oldest_turns
-from relay.app.turn import TurnRecord, _warnings_header
+from relay.app.turn import TurnRecord, warnings_header
 from relay.config import PromptSettings, ServerSettings
 from relay.errors import RelayError
 from relay.responses.envelope import seal
@@ -399,8 +399,8 @@ def test_prompts_that_do_not_fit(prompt: Any, status: int, param: str) -> None:
 
 
 @given(st.lists(st.tuples(st.text(max_size=60), st.text(max_size=300)), max_size=30))
-def test_the_warnings_header_is_cut_at_a_whole_entry(warnings: list[tuple[str, str]]) -> None:
-    value = _warnings_header(warnings)
+def test_thewarnings_header_is_cut_at_a_whole_entry(warnings: list[tuple[str, str]]) -> None:
+    value = warnings_header(warnings)
     assert len(value) < 2048
     ((_, raw),) = encoded([("x-relay-warnings", value)])
     assert all(0x20 <= byte < 0x7F for byte in raw)
@@ -410,11 +410,11 @@ def test_the_warnings_header_is_cut_at_a_whole_entry(warnings: list[tuple[str, s
         assert len(entries) <= len(warnings)
 
 
-def test_the_warnings_header_holds_all_that_fits() -> None:
+def test_thewarnings_header_holds_all_that_fits() -> None:
     warnings = [(f"tools[{number}]", "a, b") for number in range(10)]
-    assert _warnings_header(warnings) == ", ".join(f"tools[{number}]:a; b" for number in range(10))
+    assert warnings_header(warnings) == ", ".join(f"tools[{number}]:a; b" for number in range(10))
     many = [(f"p{number:03}", "x" * 95) for number in range(40)]
-    shown = _warnings_header(many).split(", ")
+    shown = warnings_header(many).split(", ")
     assert shown == [f"p{number:03}:{'x' * 95}" for number in range(len(shown))]
     assert len(shown) == 20  # 20 entries of 102 bytes are the last under 2 KB
 

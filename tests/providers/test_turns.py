@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from relay.errors import RelayError
-from relay.providers.failures import retry_after
 from relay.providers.turns import Results, turns
 from relay.responses.emitter import Emitter
 from relay.responses.items import normalise
@@ -32,22 +31,6 @@ def test_an_unknown_item_names_its_place() -> None:
     with pytest.raises(RelayError) as caught:
         turns([*normalise("hi"), {"type": "future_thing"}])
     assert caught.value.param == "input[1].type"
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"retry-after": "7"}, 7),
-        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
-        ({"retry-after-ms": "x", "retry-after": "2"}, 2),
-        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
-        ({"retry-after": "-1"}, None),
-        ({"retry-after": "99999999"}, None),
-    ],
-)
-def test_how_long_to_wait(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(headers) == seconds
 
 
 def test_log_probabilities_may_follow_text_and_each_other() -> None:
