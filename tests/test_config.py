@@ -183,6 +183,7 @@ def test_defaults_are_those_of_the_design(tmp_path: Path) -> None:
         "host": "127.0.0.1",
         "port": 8000,
         "uds": None,
+        "uds_mode": "0660",
         "workers": 1,
         "http": "auto",
         "auth": "passthrough",
@@ -405,6 +406,18 @@ COMPLAINTS = [
         '[server]\nhttp = "httptool"\n',
         'relay.toml: [server] http: expected one of "auto", "httptools", "h11", got "httptool"; did you mean "httptools"?',
     ),
+    *[
+        (
+            f"[server]\nuds_mode = {mode}\n",
+            f'relay.toml: [server] uds_mode: expected an octal mode in a string such as "0660", {got}',
+        )
+        for mode, got in (
+            ("660", "got 660"),
+            ('"rw"', "got a string"),
+            ('"0o660"', "got a string"),
+            ('"1777"', "got a string"),
+        )
+    ],
     ("[server]\nhttp = 11\n", 'relay.toml: [server] http: expected one of "auto", "httptools", "h11", got 11'),
     (
         '[upstreams.a]\ndialect = "claude"\nbase_url = "http://h"\n',

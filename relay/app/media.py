@@ -7,7 +7,6 @@ addresses unless ``fetch_hosts`` names the host, checked after name resolution a
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 from typing import Final
 from urllib.parse import urljoin
@@ -19,6 +18,7 @@ from relay.providers.media import HEAD_BYTES, media_type
 from relay.responses.request import Request
 from relay.responses.tools import JSON
 from relay.upstream import Answer, Timeouts, parse_url
+from relay.upstream.addresses import is_public
 
 LIMIT_BYTES: Final = 20 * 1024 * 1024
 LIMIT_S: Final = 10.0
@@ -29,8 +29,6 @@ _TIMEOUTS: Final = Timeouts(LIMIT_S, LIMIT_S, LIMIT_S)
 _TYPES: Final = ("image/", "application/pdf", "text/", "audio/", "application/json", "application/octet-stream")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _URL_FIELDS: Final = ("image_url", "file_url", "audio_url")
-_GLOBAL_IPV6: Final = ipaddress.IPv6Network("2000::/3")  # RFC 4291 §2.4: all that is given out
-_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 
 
 async def fetch_media(services: Services, upstream: Upstream, request: Request, target: Target) -> dict[str, Media]:
@@ -148,21 +146,8 @@ def _not_downloaded(shown: str, cause: RelayError) -> RelayError:
 
 def _refuse_private(address: str) -> None:
     """Called with each resolved address before it is connected to. Raises: RelayError ``forbidden``."""
-    ip = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        embedded = _embedded(ip)
-        if embedded is None and ip not in _GLOBAL_IPV6:
-            raise RelayError("forbidden", "not a public address")
-        ip = embedded or ip
-    if not ip.is_global or ip.is_multicast:
+    if not is_public(address):
         raise RelayError("forbidden", "not a public address")
-
-
-def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that packets to this one come to: mapped, 6to4, NAT64."""
-    if ip in _NAT64:
-        return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
-    return ip.ipv4_mapped or ip.sixtofour
 
 
 def _shown(url: str) -> str:

@@ -132,6 +132,12 @@ def _path(value: Any, row: Setting, place: Place) -> str:
     return str(place.folder / Path(_text(value, row, place)).expanduser())
 
 
+def _mode(value: Any, row: Setting, place: Place) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"0?[0-7]{3}", value):
+        raise _UnexpectedError
+    return value
+
+
 def _file(value: Any, row: Setting, place: Place) -> str:
     path = _path(value, row, place)
     if not Path(path).is_file():
@@ -294,6 +300,7 @@ READERS: Final[dict[str, Callable[[Any, Setting, Place], Any]]] = {
     "text": _text,
     "texts": _texts,
     "path": _path,
+    "mode": _mode,
     "file": _file,
     "strings": _strings,
     "table": _table,

@@ -24,6 +24,13 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting("server", "host", "text", "127.0.0.1", "Address to listen on; beyond loopback `[keys]` are needed."),
     Setting("server", "port", "integer", 8000, "Port to listen on; 0 takes a free one.", (0, 65_535)),
     Setting("server", "uds", "path", None, "Listen on this Unix socket instead of host and port."),
+    Setting(
+        "server",
+        "uds_mode",
+        "mode",
+        "0660",
+        "Who may connect to that socket, as chmod has it: its owner and group. Set before it can be reached.",
+    ),
     Setting("server", "workers", "integer", 1, "Processes that serve.", (1, 256)),
     Setting("server", "http", "choice", "auto", "HTTP parser; auto takes httptools.", ("auto", "httptools", "h11")),
     Setting(
@@ -159,6 +166,7 @@ WORDS: Final[dict[str, str]] = {
     "text": "a string that is not empty",
     "texts": "a list of strings",
     "path": "a path",
+    "mode": 'an octal mode in a string such as "0660"',
     "file": "the path of a file",
     "strings": "a table of strings",
     "table": "a table",

@@ -38,6 +38,7 @@ class ServerSettings:
     host: str = default("server", "host")
     port: int = default("server", "port")
     uds: str | None = None
+    uds_mode: str = default("server", "uds_mode")
     workers: int = default("server", "workers")
     http: str = default("server", "http")
     auth: str = "passthrough"

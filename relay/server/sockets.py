@@ -22,7 +22,7 @@ def bind(settings: ServerSettings) -> socket.socket:
     Raises: OSError.
     """
     if settings.uds:
-        return _bind_path(settings.uds)
+        return _bind_path(settings.uds, int(settings.uds_mode, 8))
     return _bind_port(settings.host, settings.port)
 
 
@@ -61,8 +61,11 @@ def _bind_port(host: str, port: int, *, shared: bool = False) -> socket.socket:
     return sock
 
 
-def _bind_path(path: str) -> socket.socket:
-    """Bind a Unix socket; one that a dead server left behind is removed, a living one is an error."""
+def _bind_path(path: str, mode: int) -> socket.socket:
+    """Bind a Unix socket; one that a dead server left behind is removed, a living one is an error.
+
+    It gets its mode before it listens: until then nobody can connect to it, whatever the umask gave it.
+    """
     if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             try:
@@ -73,6 +76,7 @@ def _bind_path(path: str) -> socket.socket:
     try:
         sock.setblocking(False)
         sock.bind(path)
+        os.chmod(path, mode)
     except BaseException:
         sock.close()
         raise

@@ -43,6 +43,8 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
             "upstream_misconfigured", "The upstream's ca_file cannot be read.", detail=f"{ca_file}: {error}"
         ) from None
     context.set_alpn_protocols(["http/1.1"])
+    # RFC 6125 §6.4.4: the subject's common name is no host name; without this it counts where there is no other.
+    context.hostname_checks_common_name = False
     return context
 
 

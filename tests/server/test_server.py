@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 import time
@@ -16,6 +17,7 @@ import trustme
 
 from relay.config import ServerSettings
 from relay.server import Limits, Server, StartupError
+from relay.server.sockets import bind
 from tests.server import support
 from tests.server.support import PARSERS, Client, echo
 from tests.support import run, until
@@ -280,6 +282,23 @@ def test_unix_sockets(http: str, tmp_path: Path) -> None:
         assert scopes[0]["server"] == (str(path), None)
 
     run(main())
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(None, 0o660), ("0600", 0o600), ("666", 0o666)])
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_unix_socket_has_its_mode_before_it_listens(
+    mode: str | None, expected: int, umask: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "relay.sock"
+    before = os.umask(umask)
+    try:
+        sock = bind(ServerSettings(uds=str(path), **({"uds_mode": mode} if mode else {})))
+    finally:
+        os.umask(before)
+    with sock, socket.socket(socket.AF_UNIX) as client:
+        assert path.stat().st_mode & 0o777 == expected
+        with pytest.raises(ConnectionRefusedError):  # it does not listen yet
+            client.connect(str(path))
 
 
 @pytest.fixture(scope="module")

@@ -28,9 +28,9 @@ class Authority:
         self.ca_file = str(folder / "ca.pem")
         self._ca.cert_pem.write_to_path(self.ca_file)
 
-    def server_for(self, *names: str) -> ssl.SSLContext:
+    def server_for(self, *names: str, common_name: str | None = None) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._ca.issue_cert(*names).configure_cert(context)
+        self._ca.issue_cert(*names, common_name=common_name).configure_cert(context)
         return context
 
 
@@ -101,22 +101,24 @@ def test_leaving_a_tls_answer_closes_its_socket_at_once(authority: Authority) ->
     run(main())
 
 
-@pytest.mark.parametrize("case", ["other name", "unknown authority", "not TLS"])
+@pytest.mark.parametrize("case", ["other name", "common name", "unknown authority", "not TLS"])
 def test_tls_failures_are_unreachable(authority: Authority, case: str) -> None:
     async def script(peer: Peer) -> None:
         await peer.reader.read(1)
         await peer.send(b"HTTP/1.1 400 The plain HTTP request was sent to HTTPS port\r\n\r\n")
 
     async def main() -> None:
-        tls = authority.server_for("other.example" if case == "other name" else "127.0.0.1")
+        host = "localhost" if case == "common name" else "127.0.0.1"
+        names = {"other name": ("other.example",), "common name": ()}.get(case, ("127.0.0.1",))
+        tls = authority.server_for(*names, common_name="localhost" if case == "common name" else None)
         ca_file = None if case == "unknown authority" else authority.ca_file
         async with serving(script, tls=None if case == "not TLS" else tls) as server, client_of() as client:
             with pytest.raises(RelayError) as caught:
-                await client.request(over_tls(server.origin.port, ca_file), "POST", "/", [], b"", QUICK)
+                await client.request(over_tls(server.origin.port, ca_file, host), "POST", "/", [], b"", QUICK)
             assert caught.value.kind == "upstream_unreachable"
             assert ("certificate" if case != "not TLS" else "TLS") in caught.value.message
-            assert "127.0.0.1" not in caught.value.message
-            assert "127.0.0.1" in (caught.value.detail or "")
+            assert host not in caught.value.message
+            assert host in (caught.value.detail or "")
             assert client.open_connections == 0
             assert client.counts(over_tls(server.origin.port, ca_file)) == (0, 0, 0)
 
