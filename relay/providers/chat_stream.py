@@ -17,12 +17,14 @@ from relay.providers.chat_calls import LEGACY, Calls
 from relay.providers.chat_failures import error_of
 from relay.providers.chat_reasoning import Thinking
 from relay.providers.chat_think import ThinkSplitter
+from relay.providers.chat_usage import chat_usage, count_of
 from relay.providers.endings import ending_of, last_events, wait_after_reason
 from relay.providers.media import data_url
 from relay.providers.splice import Spliced
-from relay.responses.emitter import Usage, Voice, usage_of
+from relay.responses.emitter import Voice
 from relay.responses.json import loads
 from relay.responses.tools import JSON
+from relay.responses.usage import overlaid
 from relay.wire.sse import Event
 
 TIERS: Final = {
@@ -67,6 +69,7 @@ class ChatTranslator(Spliced):
         "_straight",
         "_text_open",
         "_thinking",
+        "_usage",
         "_voice",
         "_whole",
     )
@@ -84,6 +87,7 @@ class ChatTranslator(Spliced):
         self._straight = self._splitter is None
         self._annotations: list[JSON] = []
         self._finish: str | None = None
+        self._usage: JSON = {}
         self._output_tokens = 0
         self._begun = False
         self._flowing = False
@@ -363,8 +367,8 @@ class ChatTranslator(Spliced):
                         "type": "url_citation",
                         "url": inner["url"],
                         "title": str(inner.get("title") or ""),
-                        "start_index": _count(inner.get("start_index")),
-                        "end_index": _count(inner.get("end_index")),
+                        "start_index": count_of(inner.get("start_index")),
+                        "end_index": count_of(inner.get("end_index")),
                     }
                 )
 
@@ -372,7 +376,8 @@ class ChatTranslator(Spliced):
         self._voice.emitter.warn("output", "audio that the upstream sent was left out")
 
     def _on_usage(self, usage: JSON) -> None:
-        counted = chat_usage(usage)
+        self._usage = overlaid(self._usage, usage)
+        counted = chat_usage(self._usage)
         self._output_tokens = counted["output_tokens"]
         self._voice.usage(counted)
 
@@ -424,45 +429,3 @@ def _logprob(entry: JSON) -> JSON:
             for one in entry.get("top_logprobs") or []
         ],
     }
-
-
-# --- usage
-
-
-def _count(value: Any) -> int:
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
-
-
-def _details(usage: JSON, *names: str) -> JSON:
-    for name in names:
-        if isinstance(usage.get(name), dict):
-            found: JSON = usage[name]
-            return found
-    return {}
-
-
-def chat_usage(usage: JSON) -> Usage:
-    """The usage table of translation.md §3.3: one shape for OpenAI, xAI, DeepSeek, Moonshot and Mistral."""
-    prompt = _details(usage, "prompt_tokens_details", "prompt_token_details")
-    completion = _details(usage, "completion_tokens_details")
-    given, made = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    cached = next(
-        (
-            _count(value)
-            for value in (
-                prompt.get("cached_tokens"),
-                usage.get("prompt_cache_hit_tokens"),
-                usage.get("cached_tokens"),
-                usage.get("num_cached_tokens"),
-            )
-            if value is not None
-        ),
-        0,
-    )
-    reasoning = completion.get("reasoning_tokens")
-    thought = _count(usage.get("reasoning_tokens") if reasoning is None else reasoning)
-    if thought and given + made + thought == _count(usage.get("total_tokens")):
-        made += thought  # xAI: what was thought is not in completion_tokens
-    if cached > given:
-        given += cached  # xAI: what was cached is not in prompt_tokens
-    return usage_of(given, made, cached=cached, cache_write=_count(prompt.get("cache_write_tokens")), reasoning=thought)

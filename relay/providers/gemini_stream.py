@@ -24,6 +24,7 @@ from relay.providers.schema import mismatch
 from relay.responses.emitter import Usage, Voice, usage_of
 from relay.responses.json import encoded, loads
 from relay.responses.tools import JSON
+from relay.responses.usage import overlaid
 from relay.wire.sse import Decoder
 
 STOP_REASONS_WITH_OUTPUT: Final[Mapping[str, Done]] = {
@@ -67,6 +68,7 @@ class GeminiTranslator:
     """One generateContent answer, spoken to one voice."""
 
     __slots__ = (
+        "_accounted",
         "_begun",
         "_block",
         "_called",
@@ -106,7 +108,8 @@ class GeminiTranslator:
         self._finish_message = ""
         self._token: str | None = None
         self._block: JSON | None = None
-        self._usage: JSON | None = None
+        self._usage: JSON = {}
+        self._accounted = self._usage
         self._plain = False
         self._begun = False
         self._said = self._context.said
@@ -144,7 +147,7 @@ class GeminiTranslator:
                         and not self._context.logprobs
                     )
                 else:
-                    self._usage = chunk.get("usageMetadata")
+                    self._usage = overlaid(self._usage, chunk["usageMetadata"])
                     self._voice.text(text)
         finally:
             self._account()
@@ -208,7 +211,7 @@ class GeminiTranslator:
             raise error_of(chunk["error"])
         usage = chunk.get("usageMetadata")
         if usage.__class__ is dict:
-            self._usage = usage
+            self._usage = overlaid(self._usage, usage)
         feedback = chunk.get("promptFeedback")
         if feedback.__class__ is dict and feedback.get("blockReason"):
             self._block = feedback
@@ -407,8 +410,9 @@ class GeminiTranslator:
 
     def _account(self) -> None:
         """Say what was used; each event tells the sum so far, so that the last of a read is enough."""
-        usage, self._usage = self._usage, None
-        if usage is not None:
+        usage = self._usage
+        if usage is not self._accounted:
+            self._accounted = usage
             self._voice.usage(gemini_usage(usage))
             tier = usage.get("serviceTier")
             if tier and str(tier).lower() in TIERS:

@@ -420,6 +420,16 @@ def test_usage_of_the_end_overwrites_and_what_it_lacks_stays() -> None:
     assert usage["output_tokens_details"] == {"reasoning_tokens": 4}
 
 
+def test_zeros_at_the_end_replace_no_count() -> None:
+    """Decision 51; envoyproxy/ai-gateway#1631."""
+    first = {"input_tokens": 25, "output_tokens": 1, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 0}
+    last = {"input_tokens": 25, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0, "output_tokens": 15}
+    for told in (last, {**last, "input_tokens": 0}):
+        usage = hear(start(usage=first) + end(usage=told)).final["usage"]
+        assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (35, 15, 50)
+        assert usage["input_tokens_details"]["cached_tokens"] == 10
+
+
 def test_iterations_of_other_models_do_not_count() -> None:
     rows = [
         {"type": "message", "input_tokens": 10, "output_tokens": 1},

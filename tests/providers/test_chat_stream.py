@@ -10,8 +10,9 @@ import pytest
 from relay.errors import RelayError
 from relay.providers.base import Done
 from relay.providers.chat import PROVIDER
-from relay.providers.chat_stream import Context, chat_usage
+from relay.providers.chat_stream import Context
 from relay.providers.chat_think import ThinkSplitter
+from relay.providers.chat_usage import chat_usage
 from relay.responses.envelope import unseal
 from relay.responses.tools import Tool
 from tests.providers.chat_support import Heard, Json, build, chunk, hear, stream
@@ -181,6 +182,30 @@ def test_usage_lies_in_many_places_and_the_last_counts() -> None:
         assert heard(*chunks).final["usage"] == COUNTED
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        {"prompt_tokens": None, "completion_tokens": None, "total_tokens": None},
+        {"completion_tokens": 4},
+        {"prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": None},
+        {},
+    ],
+)
+def test_zero_and_null_replace_no_count(last: Json) -> None:
+    """Decision 51; envoyproxy/ai-gateway#1631."""
+    first = {
+        **USAGE,
+        "prompt_tokens_details": {"cached_tokens": 3},
+        "completion_tokens_details": {"reasoning_tokens": 2},
+    }
+    found = heard(chunk({"content": "x"}, usage=first), chunk(finish="stop"), {"choices": [], "usage": last})
+    usage = found.final["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (10, 4, 14)
+    assert usage["input_tokens_details"]["cached_tokens"] == 3
+    assert usage["output_tokens_details"]["reasoning_tokens"] == 2
+
+
 def test_no_usage_is_null() -> None:
     assert heard(*say("x"), chunk(finish="stop")).final["usage"] is None
 
@@ -222,6 +247,83 @@ def test_no_usage_is_null() -> None:
         ),
         ({"prompt_tokens": 9, "completion_tokens": 7, "reasoning_tokens": 3}, (9, 0, 0, 7, 3)),
         ({"prompt_tokens": None, "completion_tokens": "many"}, (0, 0, 0, 0, 0)),
+        # vercel/ai packages/xai/src/convert-xai-chat-usage.test.ts: what was cached is not in prompt_tokens
+        (
+            {
+                "prompt_tokens": 4142,
+                "completion_tokens": 254,
+                "total_tokens": 8724,
+                "prompt_tokens_details": {"cached_tokens": 4328},
+            },
+            (8470, 4328, 0, 254, 0),
+        ),
+        (
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "total_tokens": 55,
+                "prompt_tokens_details": {"cached_tokens": 20},
+                "completion_tokens_details": {"reasoning_tokens": 20},
+            },
+            (30, 20, 0, 25, 20),
+        ),
+        # Mistral: more cached than prompt, which the total does not have
+        ({"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13, "num_cached_tokens": 64}, (10, 10, 0, 3, 0)),
+        (
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 3,
+                "total_tokens": 13,
+                "prompt_tokens_details": {"cached_tokens": 64},
+            },
+            (10, 10, 0, 3, 0),
+        ),
+        ({"prompt_tokens": 10, "completion_tokens": 3, "num_cached_tokens": 64}, (10, 10, 0, 3, 0)),
+        (
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 3,
+                "total_tokens": 103,
+                "num_cached_tokens": 64,
+                "prompt_tokens_details": {"cached_tokens": 0},
+            },
+            (100, 64, 0, 3, 0),
+        ),
+        # names of the Responses API and of Anthropic
+        ({"input_tokens": 5, "output_tokens": 2}, (5, 0, 0, 2, 0)),
+        (
+            {
+                "input_tokens": 9,
+                "output_tokens": 7,
+                "total_tokens": 16,
+                "input_tokens_details": {"cached_tokens": 4},
+                "output_tokens_details": {"reasoning_tokens": 3},
+            },
+            (9, 4, 0, 7, 3),
+        ),
+        ({"prompt_tokens": 0, "input_tokens": 5, "completion_tokens": 0, "output_tokens": 2}, (5, 0, 0, 2, 0)),
+        (
+            {"input_tokens": 9, "output_tokens": 1, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2},
+            (15, 4, 2, 1, 0),
+        ),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10, "cache_read_input_tokens": 4},
+            (9, 4, 0, 1, 0),
+        ),
+        # a side that is missing
+        ({"prompt_tokens": None, "completion_tokens": 3, "total_tokens": 12}, (9, 0, 0, 3, 0)),
+        ({"prompt_tokens": 9, "completion_tokens": None, "total_tokens": 12}, (9, 0, 0, 3, 0)),
+        ({"total_tokens": 12}, (12, 0, 0, 0, 0)),
+        ({"completion_tokens": 12, "total_tokens": 3}, (0, 0, 0, 12, 0)),
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 1,
+                "prompt_tokens_details": None,
+                "completion_tokens_details": None,
+            },
+            (9, 0, 0, 1, 0),
+        ),
     ],
 )
 def test_case_14_usage(usage: Json, expected: tuple[int, int, int, int, int]) -> None:

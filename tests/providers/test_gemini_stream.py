@@ -651,6 +651,18 @@ def test_usage(usage: Json, expected: tuple[int, ...]) -> None:
     assert (found["input_tokens"], details[0], found["output_tokens"], details[1], found["total_tokens"]) == expected
 
 
+@pytest.mark.parametrize(
+    "last", [dict.fromkeys(USAGE, 0), dict.fromkeys(USAGE), {"promptTokenCount": 10, "totalTokenCount": 0}, {}]
+)
+@pytest.mark.parametrize("text_chunks", [1, 3])
+def test_zero_and_null_replace_no_count(last: Json, text_chunks: int) -> None:
+    """Decision 51, in the events that are nothing but text, too."""
+    told = [chunk(text("x"), usageMetadata=usage) for usage in [USAGE] * text_chunks + [last]]
+    whole = heard(*told, chunk(finish="STOP"))
+    assert whole.final["usage"]["total_tokens"] == 17
+    assert whole.final["usage"]["output_tokens_details"] == {"reasoning_tokens": 3}
+
+
 # --- answers that go on
 
 
