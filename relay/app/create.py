@@ -12,10 +12,11 @@ from relay.app.exchange import Exchange
 from relay.app.guard import Caller
 from relay.app.keeping import keeper, with_ids
 from relay.app.prepare import Prepared, prepare
+from relay.app.reading import BODY_LIMIT_BYTES
 from relay.app.refusals import refusal
 from relay.app.replies import Header, encoded
 from relay.app.services import Services, Upstream
-from relay.app.turn import BODY_LIMIT_BYTES, Turn, summarise, warnings_header
+from relay.app.turn import Turn, summarise, warnings_header
 from relay.errors import RelayError
 from relay.providers.base import UpstreamRequest
 from relay.providers.failures import cannot_count

@@ -19,6 +19,7 @@ from relay.app.attachments import Attachment, Silent
 from relay.app.compaction import compaction_fields, expand_compactions, prompt_item
 from relay.app.deadline import Deadline
 from relay.app.guard import Caller
+from relay.app.reading import opening, whole_body
 from relay.app.refusals import ERROR_LIMIT_BYTES, limits_of, refusal
 from relay.app.replies import Header, encoded
 from relay.app.services import Services, Upstream, access_log, log
@@ -27,19 +28,16 @@ from relay.errors import RelayError
 from relay.providers.base import Continue, Done, Media, Target, Translator, UpstreamRequest, Wait
 from relay.providers.failures import settled
 from relay.responses.emitter import Emitter, Voice
-from relay.responses.json import dumps, loads, mended
+from relay.responses.json import dumps, mended
 from relay.responses.request import Request
 from relay.responses.response import template
 from relay.responses.tools import ToolSet
 from relay.upstream import Answer
 
-BODY_LIMIT_BYTES: Final = 32 * 1024 * 1024
 HOPS_LIMIT: Final = 8
 COMMIT_S: Final = 10.0
 HEARTBEAT_S: Final = 15.0
 WARNINGS_HEADER_BYTES: Final = 2_048
-
-_STREAM_TYPE: Final = b"text/event-stream"
 
 
 @dataclass(slots=True)
@@ -367,14 +365,13 @@ class Turn:
         leave = answer.close
         try:
             self._note(answer)
-            if answer.status != 200:
+            if not 200 <= answer.status < 300:
                 body = await answer.body(ERROR_LIMIT_BYTES)
                 raise refusal(upstream, answer, body, self.services.now(), client_key=client_key)
             self._limits = limits_of(answer, self.services.now(), client_key=client_key)
             translator = upstream.provider.translator(call, voice)
             self._ready = lambda: translator.ready
-            await self._pull(answer, translator)
-            outcome = translator.close()
+            outcome = await self._hear(answer, translator)
             if translator.ended:
                 leave = answer.retire
             return outcome
@@ -384,31 +381,30 @@ class Turn:
             self._deadline.end(answer)
             leave()
 
-    async def _pull(self, answer: Answer, translator: Translator) -> None:
-        content_type = (answer.header(b"content-type") or b"").split(b";")[0].strip().lower()
-        if content_type == _STREAM_TYPE:
-            await self._stream(answer, translator)
-            return
-        body = await answer.body(BODY_LIMIT_BYTES)
+    async def _hear(self, answer: Answer, translator: Translator) -> Done | Continue:
+        """The whole of an answer, in whichever form it comes."""
+        streams, head = await opening(answer)
+        content = None if streams else await whole_body(answer, head)
+        if isinstance(content, dict):
+            translator.from_body(content)
+            return translator.close()
         try:
-            content = loads(body)
-        except ValueError:
-            content = None
-        if isinstance(content, list):  # a stream in which the events are members of an array (Gemini without SSE)
-            for event in content:
-                translator.feed(b"data: " + dumps(mended(event)) + b"\n\n")
-            return
-        if not isinstance(content, dict):
-            kind = content_type.decode("latin-1") or "no content type"
-            raise RelayError("upstream_bad_response", f"The upstream answered with {kind}, not with an answer.")
-        translator.from_body(content)
+            if isinstance(content, list):  # a stream whose events are members of an array (Gemini without SSE)
+                for event in content:
+                    translator.feed(b"data: " + dumps(mended(event)) + b"\n\n")
+            else:
+                await self._stream(answer, translator, head)
+            return translator.close()
+        except RelayError:
+            await self._flush()  # what came before the error was said, though it came with it (decision 47)
+            raise
 
-    async def _stream(self, answer: Answer, translator: Translator) -> None:
-        """Read to the end, or as long as something may come late (decision 44)."""
+    async def _stream(self, answer: Answer, translator: Translator, data: bytes) -> None:
+        """Read to the end, or as long as something may come late (decision 44); ``data`` was read already."""
         attachment = self.attachment
         consume = partial(self._on_data, translator, attachment.push)
         wait: Wait | None = None
-        while data := await self._read(answer, translator):
+        while data:
             # the pull: before the stream has begun, for a client that is behind, for a server that is not ours, and
             # from the reason for the end on
             translator.feed(data)
@@ -422,6 +418,7 @@ class Turn:
                     return
                 await self._flush()
                 wait = self._waits(answer, wait, translator.wait)
+            data = await self._read(answer, translator)
 
     def _waits(self, answer: Answer, before: Wait | None, wait: Wait | None) -> Wait | None:
         """An answer that has waited as long as it may is read no further."""

@@ -31,7 +31,7 @@ from relay.providers.anthropic_failures import error_of
 from relay.providers.anthropic_hosted import MCP, SERVER_TOOLS, Use
 from relay.providers.anthropic_notes import annotation_of, anthropic_usage, dicts, merged
 from relay.providers.base import Continue, Done, UpstreamRequest
-from relay.providers.endings import ending_of, last_events, wait_after_reason
+from relay.providers.endings import ending_of, last_events, no_stream, wait_after_reason
 from relay.providers.schema import mismatch
 from relay.providers.splice import Spliced
 from relay.responses.emitter import Voice
@@ -223,7 +223,7 @@ class AnthropicTranslator(Spliced):
         if not self.ended:
             self._on_events(last_events(self._decoder, self.wait))
             if not self._begun and self._decoder.stray:
-                self._on_stray(self._decoder.stray)
+                raise no_stream()
         if not self.ended:
             if self.wait is None:
                 raise _cut()
@@ -265,16 +265,6 @@ class AnthropicTranslator(Spliced):
         made = self._usage.get("output_tokens")
         reached = limit is not None and isinstance(made, int) and made >= limit
         return Done("incomplete", "max_output_tokens") if reached else Done("completed")
-
-    def _on_stray(self, stray: bytes) -> None:
-        """No events, but something: a JSON body in place of the stream, or a page."""
-        try:
-            body = loads(stray)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            raise RelayError("upstream_bad_response", "The upstream's answer is no event stream.")
-        self.from_body(body)
 
     def _check(self, text: str) -> None:
         """What nobody enforced is checked, and said where it is not so (§1.5)."""

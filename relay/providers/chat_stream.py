@@ -18,7 +18,7 @@ from relay.providers.chat_failures import error_of
 from relay.providers.chat_reasoning import Thinking
 from relay.providers.chat_think import ThinkSplitter
 from relay.providers.chat_usage import chat_usage, count_of
-from relay.providers.endings import ending_of, last_events, wait_after_reason
+from relay.providers.endings import ending_of, last_events, no_stream, wait_after_reason
 from relay.providers.media import data_url
 from relay.providers.splice import Spliced
 from relay.responses.emitter import Voice
@@ -164,7 +164,7 @@ class ChatTranslator(Spliced):
         if not self.ended:
             self._on_events(last_events(self._decoder, self.wait))
             if not self._begun and self._decoder.stray:
-                self._on_stray(self._decoder.stray)
+                raise no_stream()
         if self._splitter is not None:
             self._say(self._splitter.close())
         done = self._ending()
@@ -192,16 +192,6 @@ class ChatTranslator(Spliced):
         if limit is not None and self._output_tokens >= limit:
             return Done("incomplete", "max_output_tokens")
         return Done("completed")
-
-    def _on_stray(self, stray: bytes) -> None:
-        """No events, but something: a JSON body in place of the stream, or a page."""
-        try:
-            body = loads(stray)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            raise RelayError("upstream_bad_response", "The upstream's answer is no event stream.")
-        self.from_body(body)
 
     # --- one chunk
 

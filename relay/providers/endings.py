@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from relay.errors import RelayError
 from relay.providers.base import Done, Wait
 from relay.responses.json import loads
 from relay.wire.sse import Decoder, Event
@@ -102,6 +103,11 @@ def last_events(decoder: Decoder, wait: Wait | None) -> list[Event]:
     """What the end of the input leaves of an event. Where nothing is missing any more, a piece of one says nothing."""
     events = decoder.close()
     return events if wait is None else [event for event in events if event[0] == b"error" or _is_whole(event[1])]
+
+
+def no_stream() -> RelayError:
+    """What was called a stream holds no event, but something: a page, say."""
+    return RelayError("upstream_bad_response", "The upstream's answer is no event stream.")
 
 
 def _is_whole(payload: bytes) -> bool:

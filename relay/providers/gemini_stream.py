@@ -13,7 +13,7 @@ import orjson
 
 from relay.errors import RelayError
 from relay.providers.base import Continue, Done, UpstreamRequest, Wait
-from relay.providers.endings import ending_of, last_events, wait_after_reason
+from relay.providers.endings import ending_of, last_events, no_stream, wait_after_reason
 from relay.providers.failures import clean
 from relay.providers.gemini_calls import PartialCall
 from relay.providers.gemini_failures import MALFORMED, MISSING_SIGNATURE, error_of
@@ -168,7 +168,7 @@ class GeminiTranslator:
         if not self.ended:
             self._feed(last_events(self._decoder, self.wait))
             if not self._begun and self._decoder.stray:
-                self._on_stray(self._decoder.stray)
+                raise no_stream()
         cut = self._partial is not None
         self._end_partial(whole=not cut)
         done = self._ending()
@@ -189,14 +189,6 @@ class GeminiTranslator:
             self._hosted.show_searches()
         self._voice.message_end()
         return done
-
-    def _on_stray(self, stray: bytes) -> None:
-        """No events, but something: a JSON body in place of the stream, or a page."""
-        try:
-            body = loads(stray)
-        except ValueError:
-            raise RelayError("upstream_bad_response", "The upstream's answer is no event stream.") from None
-        self.from_body(body)
 
     # --- one chunk
 

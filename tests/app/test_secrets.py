@@ -85,8 +85,9 @@ def _finish(dialect: str, said: str) -> bytes:
         "anthropic": {"type": "message_delta", "delta": {"stop_reason": said}, "usage": {"output_tokens": 1}},
         "gemini": {"candidates": [{"content": {"role": "model", "parts": []}, "finishReason": said, "index": 0}]},
     }
-    end = b'event: message_stop\ndata: {"type":"message_stop"}\n\n' if dialect == "anthropic" else b""
-    return b"data: " + orjson.dumps(made[dialect]) + b"\n\n" + end
+    before = b'data: {"type":"content_block_stop","index":0}\n\n' if dialect == "anthropic" else b""
+    after = b'event: message_stop\ndata: {"type":"message_stop"}\n\n' if dialect == "anthropic" else b""
+    return before + b"data: " + orjson.dumps(made[dialect]) + b"\n\n" + after
 
 
 def answers(dialect: str, said: str) -> dict[str, bytes]:

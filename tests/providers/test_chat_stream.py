@@ -407,14 +407,6 @@ def test_a_page_after_the_stream_began_is_a_cut() -> None:
     assert found.text == "x"
 
 
-def test_a_json_body_in_place_of_a_stream() -> None:
-    body = json.dumps({"choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]}).encode()
-    assert hear([body]).text == "x"
-    found = hear([b'{"error":{"message":"no such model","code":404}}'])
-    assert found.error is not None
-    assert found.error.kind == "model_not_found"
-
-
 def test_a_lone_surrogate_is_read_and_mended() -> None:
     first, second = b'data: {"choices":[{"delta":{"content":"a\\ud83d"}}]}\n\n', b'{"choices":[{"delta":{"content":"'
     found = hear([first, b"data: " + second + b'\\ude00b"}}]}\n\n', stream(chunk(finish="stop"))])

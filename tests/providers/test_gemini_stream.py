@@ -240,15 +240,13 @@ def test_an_error_in_plain_words() -> None:
 # --- whole bodies
 
 
-def test_a_whole_body_an_array_and_a_body_in_place_of_a_stream() -> None:
+def test_a_whole_body_and_an_array() -> None:
     body = chunk(text("Hm", thought=True), text("a"), text("b"), call(), finish="STOP", usageMetadata=USAGE)
     whole = hear(body)
     assert kinds(whole) == ["reasoning", "message", "function_call"]
     assert whole.text == "ab"
     parts = [chunk(text("a")), chunk(text("b"), finish="STOP")]
     assert hear(parts).text == "ab"
-    assert hear([json.dumps(parts).encode()]).text == "ab"
-    assert hear([json.dumps(body).encode()]).text == "ab"
 
 
 @pytest.mark.parametrize("body", [{}, {"candidates": []}, {"usageMetadata": USAGE}])

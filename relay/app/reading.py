@@ -1,0 +1,65 @@
+"""The body of an upstream's answer: what it is, and a whole one.
+
+Source: decisions 44 (what came whole is no cut answer) and 50 (bytes before labels).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from relay.errors import RelayError
+from relay.responses.json import loads
+from relay.upstream import Answer
+from relay.wire.sniff import opened, shape_of
+
+BODY_LIMIT_BYTES: Final = 32 * 1024 * 1024
+
+_STREAM_TYPE: Final = b"text/event-stream"
+
+
+async def opening(answer: Answer) -> tuple[bool, bytes]:
+    """Whether the body is an event stream, and what of it has come: no more is read than tells. Raises: RelayError."""
+    head = b""
+    while (shape := shape_of(head)) is None:
+        data = await answer.read()
+        if not data:
+            break
+        head = opened(head + data)
+    if shape in (None, "other"):
+        return _content_type(answer) == _STREAM_TYPE, head
+    return shape == "stream", head
+
+
+async def whole_body(answer: Answer, head: bytes) -> Any:
+    """A JSON object or array; ``head`` was read already. Where the body breaks off behind it, it is whole all the same.
+
+    Raises: RelayError.
+    """
+    body, broken = await _rest(answer, head)
+    try:
+        content = loads(body)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict | list):
+        kind = _content_type(answer).decode("latin-1") or "no content type"
+        raise broken or RelayError("upstream_bad_response", f"The upstream answered with {kind}, not with an answer.")
+    return content
+
+
+async def _rest(answer: Answer, head: bytes) -> tuple[bytes, RelayError | None]:
+    pieces, length = [head], len(head)
+    try:
+        while data := await answer.read():
+            length += len(data)
+            if length > BODY_LIMIT_BYTES:
+                break
+            pieces.append(data)
+    except RelayError as error:
+        return b"".join(pieces), error
+    if length > BODY_LIMIT_BYTES:
+        raise RelayError("upstream_bad_response", f"The upstream's answer is larger than {BODY_LIMIT_BYTES:,} bytes.")
+    return b"".join(pieces), None
+
+
+def _content_type(answer: Answer) -> bytes:
+    return (answer.header(b"content-type") or b"").split(b";")[0].strip().lower()
