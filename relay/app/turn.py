@@ -25,7 +25,7 @@ from relay.app.replies import Header, encoded
 from relay.app.services import Services, Upstream, access_log, log
 from relay.app.truncation import without_oldest_turns
 from relay.errors import RelayError
-from relay.providers.base import Continue, Done, Media, Target, Translator, UpstreamRequest, Wait
+from relay.providers.base import REPEATED, Continue, Done, Media, Target, Translator, UpstreamRequest, Wait
 from relay.providers.failures import settled
 from relay.responses.emitter import Emitter, Voice
 from relay.responses.json import dumps, mended
@@ -144,10 +144,7 @@ class Turn:
         self.task: asyncio.Task[Any] | None = None
         self.started_at = self._sent_at = self._loop.time()
         for call in plan.calls[:1]:
-            for warning in call.warnings:
-                emitter.warn(*warning)
-            for entry in call.transformations:
-                emitter.transformation(entry)
+            self._report(call)
 
     # --- the client's side
 
@@ -323,9 +320,11 @@ class Turn:
                     raise
                 else:
                     repairs |= {error.repair}
-                call = plan.upstream.provider.build(spoken, plan.target, plan.media, repairs)
-                for warning in call.warnings:
-                    self.emitter.warn(*warning)
+                again = plan.upstream.provider.build(spoken, plan.target, plan.media, repairs)
+                if again.body == call.body and error.repair not in REPEATED:
+                    raise
+                call = again
+                self._report(call)
                 continue
             if len(plan.calls) > 1 or not isinstance(outcome, Done):
                 await self._flush()
@@ -336,6 +335,15 @@ class Turn:
                 return Done("incomplete", "max_output_tokens")
             voice.next_hop()
             call = outcome.request
+
+    def _report(self, call: UpstreamRequest) -> None:
+        """What was changed so that the upstream takes it, said once."""
+        for warning in call.warnings:
+            self.emitter.warn(*warning)
+        known = list(self.emitter.transformations)
+        for entry in call.transformations:
+            if entry not in known:
+                self.emitter.transformation(entry)
 
     def _shortened(self, spoken: Request, error: RelayError) -> Request | None:
         """The request without its oldest turns, where the client asked for that and the upstream needs it."""

@@ -61,6 +61,10 @@ class UpstreamRequest:
     context: Any = None
 
 
+REPEATED: Final = frozenset({"malformed_answer"})
+"""Repairs that are the same request once more; any other one that changes nothing is none."""
+
+
 class Count(NamedTuple):
     """A call that counts the tokens of a request, and how to read its answer (None where it cannot be read)."""
 

@@ -16,7 +16,7 @@ from relay.errors import RelayError
 from relay.providers.base import Count, Media, Parameter, Target, UpstreamRequest, Warnings, apply_parameters
 from relay.providers.capabilities import capabilities
 from relay.providers.capabilities.openai import ROWS
-from relay.providers.openai_failures import http_error
+from relay.providers.openai_failures import SEALED, http_error
 from relay.providers.openai_response import Context
 from relay.providers.openai_stream import ResponsesTranslator
 from relay.responses.emitter import Voice
@@ -193,7 +193,7 @@ def _body(build: _Build) -> tuple[JSON, list[JSON]]:
         build.put("client_metadata", request.body["client_metadata"])
     apply_parameters(PARAMETERS, request, build, build.warnings, target.upstream)
     body = build.body
-    sent, transformations = _input(request, record)
+    sent, transformations = _input(request, record, build.repairs)
     if sent is not None:
         body["input"] = sent
     if not target.holds_state:
@@ -219,19 +219,28 @@ def _ask_for_reasoning(build: _Build) -> None:
         build.body["include"] = [*include, _ENCRYPTED]
 
 
-def _input(request: Request, record: Mapping[str, Any]) -> tuple[Any, list[JSON]]:
+def _input(request: Request, record: Mapping[str, Any], repairs: frozenset[str]) -> tuple[Any, list[JSON]]:
     """``input``: as the client sent it where the relay has nothing to say, else its items."""
     transformations: list[JSON] = []
     items: list[JSON] = []
     altered = False
     strips = record["item_strips"]
+    unopened = {id(item) for item in _unopened(request.items)} if SEALED in repairs else frozenset()
+    behind = False
     for item in request.items:
         kind = item["type"]
-        if kind == "reasoning" and unseal(item.get("encrypted_content")) is not None:
-            entry = {"id": item.get("id"), "type": "reasoning", "action": "removed", "reason": "model_mismatch"}
+        foreign = kind == "reasoning" and unseal(item.get("encrypted_content")) is not None
+        refused = id(item) in unopened
+        if foreign or refused:
+            reason = "model_mismatch" if foreign else "organization_mismatch"
+            entry = {"id": item.get("id"), "type": "reasoning", "action": "removed", "reason": reason}
             transformations.append(entry)
             altered = True
+            behind = behind or refused
             continue
+        behind = behind and not (kind == "message" and item.get("role") != "assistant")
+        if behind and "id" in item and kind not in _NAMED:
+            item = {name: value for name, value in item.items() if name != "id"}
         members = strips.get(kind, ())
         if any(name in item for name in members):
             item = {name: value for name, value in item.items() if name not in members}
@@ -241,6 +250,22 @@ def _input(request: Request, record: Mapping[str, Any]) -> tuple[Any, list[JSON]
     if not altered and request.body.get("messages") is None and request.items == normalise(given):
         return given, transformations
     return items, transformations
+
+
+_NAMED: Final = ("item_reference", "compaction", "mcp_approval_request")
+"""Items whose id others point to, or that is bound to what they seal."""
+
+
+def _unopened(items: list[JSON]) -> list[JSON]:
+    """The sealed reasoning; all of it where nothing is sealed: a summary alone may be refused (Wei-Shaw/sub2api#3138).
+
+    Empty where only something else is sealed, which cannot be left out (decision 60).
+    """
+    reasoning = [item for item in items if item["type"] == "reasoning"]
+    sealed = [item for item in reasoning if item.get("encrypted_content")]
+    if sealed or any(b"encrypted_content" in encoded(item) for item in items if item["type"] != "reasoning"):
+        return sealed
+    return reasoning
 
 
 def _record(target: Target) -> dict[str, Any]:

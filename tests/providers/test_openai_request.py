@@ -286,6 +286,53 @@ def test_encrypted_reasoning_is_asked_for_where_it_exists() -> None:
     assert "include" not in sent({"input": "hi"}, capabilities={"encrypted_reasoning": False})
 
 
+# --- sealed reasoning that the upstream cannot open (decision 60)
+
+GO = {"role": "user", "content": "go"}
+SEALED_ITEM = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAAAother"}
+PLAIN_ITEM = {"type": "reasoning", "id": "rs_2", "summary": [{"type": "summary_text", "text": "hm"}]}
+SAID = {"type": "message", "id": "msg_1", "role": "assistant", "content": [{"type": "output_text", "text": "hi"}]}
+CALLED = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"}
+GAVE = {"type": "function_call_output", "call_id": "c", "output": "1"}
+FOLDED = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAAAfolded"}
+FOUND = {**GAVE, "encrypted_content": "gAAAAAtool"}
+REFERENCE = {"type": "item_reference", "id": "msg_9"}
+
+
+@pytest.mark.parametrize("state", [False, True])
+@pytest.mark.parametrize(
+    ("items", "kinds", "ids"),
+    [
+        ([GO, SEALED_ITEM, SAID, GO], ["message", "message", "message"], []),
+        ([GO, SEALED_ITEM, CALLED, GAVE, SAID], ["message", "function_call", "function_call_output", "message"], []),
+        # what came before, and what a later turn said, keeps its id
+        ([SAID, GO, SEALED_ITEM, CALLED, GAVE, GO, SAID], None, ["msg_1", "msg_1"]),
+        ([GO, SEALED_ITEM, FOLDED, REFERENCE], ["message", "compaction", "item_reference"], ["cmp_1", "msg_9"]),
+        ([GO, SEALED_ITEM, PLAIN_ITEM, SAID], ["message", "reasoning", "message"], []),
+        # a summary alone may be what is refused, unless something else is sealed
+        ([GO, PLAIN_ITEM, SAID], ["message", "message"], []),
+        ([GO, PLAIN_ITEM, CALLED, FOUND], None, ["rs_2", "fc_1"]),
+        ([GO, FOLDED, GO], None, ["cmp_1"]),
+    ],
+)
+def test_sealed_reasoning_is_left_out(
+    state: bool, items: list[dict[str, Any]], kinds: list[str] | None, ids: list[str]
+) -> None:
+    body = sent({"input": items}, repairs=["sealed"], holds_state=state)
+    assert "gAAAAAother" not in json.dumps(body)
+    if kinds is not None:
+        assert [item.get("type", "message") for item in body["input"]] == kinds
+    assert [item["id"] for item in body["input"] if "id" in item] == ids
+
+
+def test_left_out_reasoning_is_reported() -> None:
+    request = requests.parse({"model": "alias", "input": [GO, SEALED_ITEM, SAID, GO]})
+    target = Target("up", "gpt-5", OPENAI)
+    assert PROVIDER.build(request, target, {}, frozenset()).transformations == ()
+    (entry,) = PROVIDER.build(request, target, {}, frozenset({"sealed"})).transformations
+    assert entry == {"id": "rs_1", "type": "reasoning", "action": "removed", "reason": "organization_mismatch"}
+
+
 # --- counting
 
 
