@@ -10,7 +10,7 @@ Layout (each layer may import only those below it; ``tests/test_layers.py`` keep
     providers/  one file per upstream dialect, pure
     responses/  the protocol: request, items, events, emitter, sinks, pure
     wire/       bytes <-> messages: SSE, HTTP/1.1, WebSocket frames, pure
-    errors, ids, config
+    errors, ids, shares, places, config
 """
 
 __version__ = "0.1.0"

@@ -144,7 +144,9 @@ async def _ask(upstream: Upstream, caller: Caller, request: UpstreamRequest) -> 
     keyed, client_key = upstream.headers(caller.key, request.headers)
     headers = [("content-type", "application/json"), ("accept", "application/json"), *keyed]
     path = upstream.base_path + request.path
-    answer = await upstream.client.request(upstream.origin, "POST", path, headers, request.body, upstream.timeouts)
+    answer = await upstream.client.request(
+        upstream.origin, "POST", path, headers, request.body, upstream.timeouts, owner=caller.owner
+    )
     try:
         return answer, await answer.body(BODY_LIMIT_BYTES), client_key
     finally:

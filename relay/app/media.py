@@ -31,8 +31,13 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _URL_FIELDS: Final = ("image_url", "file_url", "audio_url")
 
 
-async def fetch_media(services: Services, upstream: Upstream, request: Request, target: Target) -> dict[str, Media]:
-    """What ``build`` needs, by URL. Raises: RelayError ``failed_to_download_image`` naming neither key nor address."""
+async def fetch_media(
+    services: Services, upstream: Upstream, request: Request, target: Target, owner: str
+) -> dict[str, Media]:
+    """What ``build`` needs, by URL; ``FETCHES_LIMIT`` requests fetch at once, in equal shares of their owners.
+
+    Raises: RelayError ``failed_to_download_image`` naming neither key nor address.
+    """
     urls = upstream.provider.media_needed(request, target)
     if not urls:
         return {}
@@ -42,9 +47,9 @@ async def fetch_media(services: Services, upstream: Upstream, request: Request, 
     total = 0
     url = ""
     try:
-        async with asyncio.timeout(LIMIT_S * 2):
+        async with asyncio.timeout(LIMIT_S * 2), services.fetching.held(owner):
             for url in urls:
-                fetched[url] = await _fetch(upstream, url)
+                fetched[url] = await _fetch(upstream, url, owner)
                 total += len(fetched[url].data)
                 if total > 2 * LIMIT_BYTES:
                     raise RelayError("image_too_large", f"The fetched media are over {2 * LIMIT_BYTES} bytes together.")
@@ -69,19 +74,19 @@ def _path_of(items: list[JSON], url: str) -> str:
     return "input"
 
 
-async def _fetch(upstream: Upstream, url: str) -> Media:
+async def _fetch(upstream: Upstream, url: str, owner: str) -> Media:
     try:
         async with asyncio.timeout(LIMIT_S):
-            return await _follow(upstream, url)
+            return await _follow(upstream, url, owner)
     except TimeoutError:
         raise RelayError("failed_to_download_image", f"Downloading {_shown(url)} took over {LIMIT_S:g} s.") from None
 
 
-async def _follow(upstream: Upstream, url: str) -> Media:
+async def _follow(upstream: Upstream, url: str, owner: str) -> Media:
     """Redirects are followed here, so that each address is looked at. Errors show the first URL only."""
     shown = _shown(url)
     for _ in range(REDIRECTS_LIMIT + 1):
-        answer = await _ask(upstream, url, shown)
+        answer = await _ask(upstream, url, shown, owner)
         try:
             if answer.status not in _REDIRECTS:
                 return await _media(answer, shown)
@@ -96,7 +101,7 @@ async def _follow(upstream: Upstream, url: str) -> Media:
     raise RelayError("failed_to_download_image", f"{shown} redirects too often or nowhere.")
 
 
-async def _ask(upstream: Upstream, url: str, shown: str) -> Answer:
+async def _ask(upstream: Upstream, url: str, shown: str, owner: str) -> Answer:
     try:
         origin, path = parse_url(url)
     except ValueError as error:
@@ -105,7 +110,9 @@ async def _ask(upstream: Upstream, url: str, shown: str) -> Answer:
     guard = None if allowed else _refuse_private
     headers = [("accept", "*/*")]
     try:
-        return await upstream.client.request(origin, "GET", path, headers, b"", _TIMEOUTS, address_guard=guard)
+        return await upstream.client.request(
+            origin, "GET", path, headers, b"", _TIMEOUTS, address_guard=guard, owner=owner
+        )
     except RelayError as error:
         if error.kind == "forbidden":
             raise RelayError("invalid_image_url", f"{shown} is not at a public address.") from None

@@ -107,7 +107,7 @@ async def prepare(
         request = request.with_items(expand_compactions(request.items))
     if not request.items and not passes and not theirs and request.params.get("generate", True):
         raise RelayError("missing_parameter", "Missing required parameter: 'input'.", param="input")
-    media = await fetch_media(services, upstream, request, target)
+    media = await fetch_media(services, upstream, request, target, caller.owner)
     spoken = request.with_params(previous_response_id=None) if request.resolved else request
     if not theirs:
         spoken = spoken.with_params(prompt=None)

@@ -14,6 +14,7 @@ from relay.app.reasoning import ReasoningCache
 from relay.app.redaction import Redactor
 from relay.app.routing import Router
 from relay.config import Glob, Settings, UpstreamSettings
+from relay.places import Places
 from relay.providers.base import Provider, Target
 from relay.providers.registry import PROVIDERS
 from relay.state.store import Store
@@ -27,6 +28,7 @@ log = logging.getLogger("relay.app")
 
 PULSE_S: Final = 1.0
 TARGETS_LIMIT: Final = 1_024
+FETCHES_LIMIT: Final = 16
 """Models of which the table's record is kept; clients name what they like."""
 
 
@@ -81,6 +83,8 @@ class Services:
     models_cache: dict[str | None, tuple[float, list[dict[str, Any]]]] = field(default_factory=dict)
     turns: set[Turn] = field(default_factory=set)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    fetching: Places = field(default_factory=lambda: Places(FETCHES_LIMIT))
+    """Requests whose media are being fetched."""
     redactor: Redactor = field(init=False)
     _pulse: asyncio.TimerHandle | None = None
     _targets: dict[tuple[str, str], Target] = field(default_factory=dict)

@@ -34,7 +34,13 @@ async def _ask(exchange: Exchange, upstream: Upstream, method: str, suffix: str 
     query = exchange.scope.get("query_string", b"").decode("latin-1")
     path = f"{upstream.base_path}/responses/{quote(exchange.id, safe='')}{suffix}" + (f"?{query}" if query else "")
     answer = await upstream.client.request(
-        upstream.origin, method, path, [*headers, *exchange.trace()], b"", upstream.timeouts
+        upstream.origin,
+        method,
+        path,
+        [*headers, *exchange.trace()],
+        b"",
+        upstream.timeouts,
+        owner=exchange.caller.owner,
     )
     if answer.status < 300:
         return answer

@@ -368,7 +368,13 @@ class Turn:
         ]
         self._attempts += 1
         answer = await upstream.client.request(
-            upstream.origin, "POST", upstream.base_path + call.path, headers, call.body, upstream.timeouts
+            upstream.origin,
+            "POST",
+            upstream.base_path + call.path,
+            headers,
+            call.body,
+            upstream.timeouts,
+            owner=self.plan.caller.owner,
         )
         leave = answer.close
         try:

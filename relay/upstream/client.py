@@ -20,11 +20,17 @@ from relay.upstream.connection import Answer, Connection, Timeouts
 from relay.upstream.dial import AddressGuard, dial, tls_context
 from relay.upstream.failures import FOREIGN, converted, timed_out
 from relay.upstream.head import encode_head
+from relay.upstream.names import CLIENT_LIMIT, CONFIGURED_LIMIT, Names
 from relay.upstream.origin import Origin
 from relay.upstream.pool import Counts, Pool
 
 _NO_TIMEOUTS: Final = Timeouts()
-_Ticket = asyncio.Future[Connection | None]
+
+
+class _Ticket(asyncio.Future["Connection | None"]):
+    """Who waits for a slot."""
+
+    owner = ""
 
 
 class _Lane(NamedTuple):
@@ -32,6 +38,13 @@ class _Lane(NamedTuple):
 
     origin: Origin
     guarded: bool
+
+
+class _Slot(NamedTuple):
+    """What a request holds until its answer is closed."""
+
+    lane: _Lane
+    owner: str
 
 
 class Client:
@@ -42,6 +55,7 @@ class Client:
         self._idle_limit_s = idle_limit_s
         self._pools: dict[_Lane, Pool[Connection, _Ticket]] = {}
         self._contexts: dict[str | None, ssl.SSLContext] = {}
+        self._names = {False: Names(CONFIGURED_LIMIT), True: Names(CLIENT_LIMIT)}
         self._open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._emptied: asyncio.Future[None] | None = None
@@ -59,33 +73,37 @@ class Client:
         timeouts: Timeouts = _NO_TIMEOUTS,
         *,
         address_guard: AddressGuard | None = None,
+        owner: str = "",
     ) -> Answer:
         """Sends and waits for status and headers. The caller closes the answer, always.
+
+        Where callers wait for a connection, their owners have equal shares of the limit.
 
         Sent a second time, on a fresh connection, only if a reused one died before a byte of the answer (decision 8).
         Raises: RelayError upstream_unreachable, upstream_timeout, upstream_bad_response, upstream_misconfigured.
         """
         head = encode_head(origin, method, target, headers, len(body))
         lane = _Lane(origin, address_guard is not None)
-        connection = await self._admitted(lane, timeouts)
+        slot = _Slot(lane, owner)
+        connection = await self._admitted(slot, timeouts)
         if connection is not None:
-            answer = self._sent(lane, connection, method, (head, body), timeouts)
+            answer = self._sent(slot, connection, method, (head, body), timeouts)
             if await self._headed(answer, may_retry=True):
                 return answer
             # The slot of the dead connection was kept for this one.
         try:
-            connection = await self._dialed(lane, timeouts, address_guard)
+            connection = await self._dialed(slot, timeouts, address_guard)
         except BaseException:
-            self._release(lane, None)
+            self._release(slot, None)
             raise
-        answer = self._sent(lane, connection, method, (head, body), timeouts)
+        answer = self._sent(slot, connection, method, (head, body), timeouts)
         await self._headed(answer, may_retry=False)
         return answer
 
     def _sent(
-        self, lane: _Lane, connection: Connection, method: str, message: tuple[bytes, bytes], timeouts: Timeouts
+        self, slot: _Slot, connection: Connection, method: str, message: tuple[bytes, bytes], timeouts: Timeouts
     ) -> Answer:
-        answer = Answer(connection, method, timeouts, partial(self._on_close, lane))
+        answer = Answer(connection, method, timeouts, partial(self._on_close, slot))
         connection.send(*message)
         return answer
 
@@ -104,8 +122,8 @@ class Client:
             raise
         return True
 
-    async def _dialed(self, lane: _Lane, timeouts: Timeouts, guard: AddressGuard | None) -> Connection:
-        origin = lane.origin
+    async def _dialed(self, slot: _Slot, timeouts: Timeouts, guard: AddressGuard | None) -> Connection:
+        origin, guarded = slot.lane
         if self._closed:
             raise _shutting_down()
         tls = self._context(origin.ca_file) if origin.tls else None
@@ -114,7 +132,14 @@ class Client:
         asker = current_request.set("")
         try:
             async with asyncio.timeout(timeouts.connect_timeout_s) as deadline:
-                connection = await dial(origin, tls, make, guard, dead_peer_timeout_s=timeouts.dead_peer_timeout_s)
+                connection = await dial(
+                    origin,
+                    tls,
+                    make,
+                    partial(self._names[guarded].resolve, owner=slot.owner),
+                    guard,
+                    dead_peer_timeout_s=timeouts.dead_peer_timeout_s,
+                )
         except FOREIGN as error:
             if deadline.expired():
                 raise timed_out("connect_timeout_s", timeouts.connect_timeout_s, origin) from None
@@ -133,44 +158,48 @@ class Client:
 
     # -- slots
 
-    async def _admitted(self, lane: _Lane, timeouts: Timeouts) -> Connection | None:
+    async def _admitted(self, slot: _Slot, timeouts: Timeouts) -> Connection | None:
         """Takes a slot, with a connection to reuse or without. One that dies on the way here is for the retry."""
         if self._closed:
             raise _shutting_down()
+        lane, owner = slot
         pool = self._pools.get(lane)
         if pool is None:
             pool = self._pools[lane] = Pool(self._max_connections, self._idle_limit_s)
         loop = asyncio.get_running_loop()
-        admission = pool.take()
+        admission = pool.take(owner)
         if admission.admitted:
             return admission.connection
-        ticket: _Ticket = loop.create_future()
-        pool.wait(ticket)
+        ticket = _Ticket(loop=loop)
+        ticket.owner = owner
+        pool.wait(ticket, owner)
         try:
             async with asyncio.timeout(timeouts.first_byte_timeout_s):
                 return await ticket
         except BaseException as error:
             pool.withdraw(ticket)
             if ticket.done() and not ticket.cancelled() and ticket.exception() is None:
-                self._release(lane, ticket.result())  # it was granted in the moment of leaving
+                self._release(slot, ticket.result())  # it was granted in the moment of leaving
             if isinstance(error, TimeoutError):
                 raise timed_out("queue", timeouts.first_byte_timeout_s, lane.origin) from None
             raise
 
-    def _on_close(self, lane: _Lane, connection: Connection, reusable: bool) -> None:
-        if reusable and (lane.guarded or self._closed):
+    def _on_close(self, slot: _Slot, connection: Connection, reusable: bool) -> None:
+        if reusable and (slot.lane.guarded or self._closed):
             connection.abort()
             reusable = False
-        self._release(lane, connection if reusable else None)
+        self._release(slot, connection if reusable else None)
 
-    def _release(self, lane: _Lane, connection: Connection | None) -> None:
+    def _release(self, slot: _Slot, connection: Connection | None) -> None:
+        lane, owner = slot
         pool = self._pools[lane]
         loop = asyncio.get_running_loop()
-        while (grant := pool.release(connection, loop.time())) is not None:
-            if not grant.ticket.done():
-                grant.ticket.set_result(grant.connection)
+        while (grant := pool.release(connection, loop.time(), owner)) is not None:
+            asked = grant.ticket
+            if not asked.done():
+                asked.set_result(grant.connection)
                 return
-            connection = grant.connection  # this one is cancelled, and not yet awake to withdraw
+            connection, owner = grant.connection, asked.owner  # it is cancelled, and not yet awake to withdraw
         if pool.empty:
             del self._pools[lane]
         elif self._sweep is None and not self._closed:

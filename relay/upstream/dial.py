@@ -9,26 +9,22 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import chain, zip_longest
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from relay.errors import RelayError
 from relay.upstream.liveness import keep_alive
+from relay.upstream.names import Address
 from relay.upstream.origin import Origin
 
 AddressGuard = Callable[[str], None]
+Resolver = Callable[[str, int], Awaitable[list[Address]]]
+"""Host and port to addresses (``names.Names.resolve``). Raises: OSError (gaierror)."""
 P = TypeVar("P", bound=asyncio.Protocol)
 
 STAGGER_S: Final = 0.25  # RFC 8305 §5: the Connection Attempt Delay
 _MAX_ADDRESSES: Final = 16
-
-
-class Address(NamedTuple):
-    """One row of what ``getaddrinfo`` says."""
-
-    family: int
-    sockaddr: tuple[Any, ...]
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
@@ -52,6 +48,7 @@ async def dial(
     origin: Origin,
     tls: ssl.SSLContext | None,
     make: Callable[[], P],
+    resolver: Resolver,
     guard: AddressGuard | None = None,
     *,
     dead_peer_timeout_s: float = 0.0,
@@ -73,7 +70,7 @@ async def dial(
             _lose(loop, protocol, None)
             raise
         return protocol
-    addresses = await resolve(origin.host, origin.port)
+    addresses = await resolve(resolver, origin.host, origin.port)
     if guard is not None:
         for address in addresses:
             guard(str(address.sockaddr[0]))
@@ -102,11 +99,9 @@ def _lose(loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, connected
         protocol.connection_lost(None)
 
 
-async def resolve(host: str, port: int) -> list[Address]:
+async def resolve(resolver: Resolver, host: str, port: int) -> list[Address]:
     """The host's addresses, families in turn, the resolver's first family first (RFC 8305 §4)."""
-    loop = asyncio.get_running_loop()
-    rows = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return interleave(dict.fromkeys(Address(row[0], row[4]) for row in rows))[:_MAX_ADDRESSES]
+    return interleave(await resolver(host, port))[:_MAX_ADDRESSES]
 
 
 def interleave(addresses: Iterable[Address]) -> list[Address]:

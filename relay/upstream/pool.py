@@ -1,13 +1,15 @@
 """Who gets which connection of one origin: decided here without I/O, acted on by the client.
 
 Rules: the connection that was idle last is used first; one is opened only when none is idle and fewer than the limit
-are out; beyond it callers wait in the order in which they came; what comes back goes to the first who waits.
+are out; beyond it callers wait, and what comes back goes to whose turn it is by the owners' shares (``relay.shares``).
 A *slot* is the right to hold one connection: whoever was admitted holds one until ``release``.
 """
 
 from __future__ import annotations
 
 from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from relay.shares import Shares
 
 
 class Pooled(Protocol):
@@ -46,56 +48,51 @@ class Grant(NamedTuple, Generic[C, T]):
 class Pool(Generic[C, T]):
     """The connections of one origin; at most ``limit`` are out or idle together."""
 
-    __slots__ = ("_idle", "_idle_limit_s", "_in_use", "_limit", "_waiting")
+    __slots__ = ("_idle", "_idle_limit_s", "_shares")
 
     def __init__(self, limit: int, idle_limit_s: float) -> None:
-        self._limit = limit
         self._idle_limit_s = idle_limit_s
-        self._in_use = 0
         self._idle: list[tuple[C, float]] = []
-        self._waiting: dict[T, None] = {}  # a dict keeps the order and forgets in O(1)
+        self._shares: Shares[T] = Shares(limit)
 
     @property
     def counts(self) -> Counts:
-        return Counts(self._in_use, len(self._idle), len(self._waiting))
+        return Counts(self._shares.in_use, len(self._idle), self._shares.waiting)
 
     @property
     def empty(self) -> bool:
-        return not (self._in_use or self._idle or self._waiting)
+        return self._shares.empty and not self._idle
 
     @property
     def tickets(self) -> list[T]:
-        """Who waits, in order."""
-        return list(self._waiting)
+        """Who waits, in the order in which they came."""
+        return self._shares.tickets
 
-    def take(self) -> Admission[C]:
+    def take(self, owner: str = "") -> Admission[C]:
         """A slot, at once, or not at all. Whoever is told no calls ``wait``."""
+        if not self._shares.take(owner):
+            return Admission(False, None)
         while self._idle:
             connection, _ = self._idle.pop()
             if connection.alive:
-                self._in_use += 1
                 return Admission(True, connection)
-        if self._in_use >= self._limit:
-            return Admission(False, None)
-        self._in_use += 1
         return Admission(True, None)
 
-    def wait(self, ticket: T) -> None:
-        """Stand at the end of the queue."""
-        self._waiting[ticket] = None
+    def wait(self, ticket: T, owner: str = "") -> None:
+        """Stand in the queue."""
+        self._shares.wait(ticket, owner)
 
     def withdraw(self, ticket: T) -> None:
         """Leave the queue, if still in it."""
-        self._waiting.pop(ticket, None)
+        self._shares.withdraw(ticket)
 
-    def release(self, connection: C | None, now: float) -> Grant[C, T] | None:
-        """A slot comes back, with its connection if that can be used again; the first in the queue gets both."""
+    def release(self, connection: C | None, now: float, owner: str = "") -> Grant[C, T] | None:
+        """A slot of this owner's comes back, with its connection if that can be used again; who is next gets both."""
         if connection is not None and not connection.alive:
             connection = None
-        for ticket in self._waiting:
-            del self._waiting[ticket]
+        ticket = self._shares.release(owner)
+        if ticket is not None:
             return Grant(ticket, connection)
-        self._in_use -= 1
         if connection is not None:
             self._idle.append((connection, now))
         return None

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from relay.errors import RelayError
-from relay.upstream import Client, Timeouts
+from relay.upstream import Answer, Client, Timeouts
 from tests.support import run, until
 from tests.upstream.scripted import OK, QUICK, Peer, answering, client_of, fetch, post, serving
 
@@ -431,5 +431,32 @@ def test_many_requests_share_few_connections() -> None:
             assert results == [(200, b"ok")] * 500
             assert server.accepted == 8
             assert client.counts(server.origin) == (0, 8, 0)
+
+    run(main())
+
+
+def test_an_owner_who_holds_all_connections_waits_behind_the_others() -> None:
+    """Issue 10 point 3: one key with silent streams must not keep the next free connection from another."""
+
+    async def main() -> None:
+        async with serving(answering(OK)) as server, client_of(max_connections=2) as client:
+
+            async def ask(owner: str) -> Answer:
+                return await client.request(server.origin, "POST", "/", [], b"", QUICK, owner=owner)
+
+            held = [await ask("greedy") for _ in range(2)]
+            third = asyncio.create_task(ask("greedy"))
+            await until(lambda: client.counts(server.origin).waiting == 1)
+            other = asyncio.create_task(ask("other"))
+            await until(lambda: client.counts(server.origin).waiting == 2)
+            assert await held[0].body(10) == b"ok"
+            held[0].close()
+            answer = await other
+            assert not third.done()
+            assert await answer.body(10) == b"ok"
+            answer.close()
+            for one in (held[1], await third):
+                await one.body(10)
+                one.close()
 
     run(main())

@@ -13,7 +13,8 @@ import trustme
 
 from relay.errors import RelayError
 from relay.upstream import Origin, Timeouts
-from relay.upstream.dial import Address, interleave, race, resolve
+from relay.upstream.dial import interleave, race, resolve
+from relay.upstream.names import Address, Names
 from tests.support import run, until
 from tests.upstream.scripted import OK, QUICK, Peer, answering, client_of, fetch, post, serving
 
@@ -246,22 +247,20 @@ def test_families_take_turns() -> None:
 
 def test_resolving_gives_addresses_that_can_be_connected_to() -> None:
     async def main() -> None:
-        addresses = await resolve("localhost", 80)
+        names = Names(1).resolve
+        addresses = await resolve(names, "localhost", 80)
         assert {address.sockaddr[0] for address in addresses} <= {"127.0.0.1", "::1"}
-        assert await resolve("127.0.0.1", 80) == [Address(socket.AF_INET, ("127.0.0.1", 80))]
+        assert await resolve(names, "127.0.0.1", 80) == [Address(socket.AF_INET, ("127.0.0.1", 80))]
 
     run(main())
 
 
 def test_what_the_resolver_says_is_put_in_turns_and_bounded() -> None:
-    class Loop(asyncio.SelectorEventLoop):
-        async def getaddrinfo(self, host, port, **_):  # type: ignore[no-untyped-def, override]
-            six = [(socket.AF_INET6, 1, 6, "", (f"::{number}", port, 0, 0)) for number in range(1, 30)]
-            four = [(socket.AF_INET, 1, 6, "", ("127.0.0.1", port))]
-            return six + four + six
+    def look_up(host: str, port: int) -> list[Address]:
+        six = [Address(socket.AF_INET6, (f"::{number}", port, 0, 0)) for number in range(1, 30)]
+        return [*six, Address(socket.AF_INET, ("127.0.0.1", port))]
 
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        addresses = runner.run(resolve("many.example", 80))
+    addresses = run(resolve(Names(1, look_up).resolve, "many.example", 80))
     assert [address.sockaddr[0] for address in addresses[:3]] == ["::1", "127.0.0.1", "::2"]
     assert len(addresses) == len(set(addresses)) == 16
 

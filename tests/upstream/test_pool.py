@@ -40,6 +40,17 @@ def test_beyond_the_limit_callers_wait_in_order_and_get_what_comes_back() -> Non
     assert pool.counts == Counts(1, 0, 0)
 
 
+def test_what_comes_back_goes_by_the_owners_shares() -> None:
+    pool: Pool[Wire, str] = Pool(2, 60)
+    wire = Wire()
+    pool.take("greedy")
+    pool.take("greedy")
+    pool.wait("third", "greedy")
+    pool.wait("other", "other")
+    assert pool.release(wire, 1, "greedy") == Grant("other", wire)
+    assert pool.release(wire, 1, "other") == Grant("third", wire)
+
+
 def test_the_dead_are_neither_granted_nor_kept_nor_taken() -> None:
     pool: Pool[Wire, str] = Pool(1, 60)
     wire = Wire()
@@ -91,7 +102,7 @@ def test_slots_are_never_lost_and_the_limit_holds(steps: list[str], limit: int) 
         elif step in ("give", "drop") and holders:
             grant = pool.release(Wire() if step == "give" else None, now)
             holders -= 1
-            if waiting:
+            if waiting:  # all of one owner: in the order in which they came
                 assert grant is not None
                 assert grant.ticket == waiting.pop(0)
                 holders += 1
