@@ -24,7 +24,7 @@ from relay.responses.emitter import Emitter, usage_of
 from relay.responses.json import loads
 from relay.responses.response import template
 from relay.responses.sinks import Sink
-from relay.responses.tools import CALL_TYPES, call_id_of
+from relay.responses.tools import call_id_of, is_call
 from relay.upstream import Answer
 
 
@@ -33,7 +33,7 @@ def new_emitter(services: Services, prepared: Prepared, sink: Sink) -> Emitter:
     request = prepared.plan.request
     response = template(request, services.new_id("resp"), services.now())
     emitter = Emitter(response, sink, services.new_id, services.now, show_summary=request.show_summary)
-    emitter.call_ids.update(call_id_of(item) or "" for item in request.items if item.get("type") in CALL_TYPES)
+    emitter.call_ids.update(call_id_of(item) or "" for item in request.items if is_call(item))
     return emitter
 
 

@@ -13,7 +13,7 @@ from relay.app.prepare import Prepared
 from relay.app.services import Services, log
 from relay.errors import RelayError
 from relay.responses.emitter import Emitter
-from relay.responses.tools import CALL_TYPES, JSON, OUTPUT_TYPES
+from relay.responses.tools import JSON, is_call, is_output
 
 _PREFIXES: Final = {
     "message": "msg",
@@ -21,6 +21,8 @@ _PREFIXES: Final = {
     "custom_tool_call": "ctc",
     "reasoning": "rs",
     "compaction": "cmp",
+    "tool_search_call": "tsc",
+    "tool_search_output": "tso",
 }
 
 
@@ -31,8 +33,8 @@ def with_ids(items: list[JSON], new_id: Callable[[str], str]) -> list[JSON]:
         kind = item["type"]
         added: JSON = {}
         if not item.get("id"):
-            added["id"] = new_id(_PREFIXES.get(kind, "fco" if kind in OUTPUT_TYPES else "item"))
-        if item.get("status") is None and (kind == "message" or kind in CALL_TYPES or kind in OUTPUT_TYPES):
+            added["id"] = new_id(_PREFIXES.get(kind, "fco" if is_output(item) else "item"))
+        if item.get("status") is None and (kind == "message" or is_call(item) or is_output(item)):
             added["status"] = "completed"
         kept.append({**item, **added} if added else item)
     return kept

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
-from relay.responses.tools import CALL_TYPES, JSON, arguments_of_call, call_id_of, key_of_call
+from relay.responses.tools import JSON, arguments_of_call, call_id_of, is_call, key_of_call
 
 LIMIT_BYTES: Final = 32 * 1024 * 1024
 LIMIT_S: Final = 3_600.0
@@ -60,7 +60,7 @@ class ReasoningCache:
                     waiting.append(_Kept(item, 0))
             elif kind == "message":
                 waiting = [_Kept(one.item, one.messages_after + 1) for one in waiting]
-            elif kind in CALL_TYPES and waiting:
+            elif waiting and is_call(item):
                 self._put(_key(owner, upstream, model, item), tuple(waiting))
                 waiting = []
 
@@ -75,7 +75,7 @@ class ReasoningCache:
             kind = item.get("type")
             if kind == "reasoning":
                 turn_has_reasoning = True
-            elif kind in CALL_TYPES:
+            elif is_call(item):
                 if not turn_has_reasoning:
                     end = len(restored)
                     for one in self._get(_key(owner, upstream, model, item)):

@@ -6,7 +6,7 @@ its output, and what systems and developers said stays.
 
 from __future__ import annotations
 
-from relay.responses.tools import CALL_TYPES, JSON, OUTPUT_TYPES, call_id_of
+from relay.responses.tools import JSON, call_id_of, is_call, is_output
 
 _STAYS = ("system", "developer")
 
@@ -24,6 +24,6 @@ def without_oldest_turns(items: list[JSON]) -> list[JSON] | None:
         return None
     cut = starts[(len(starts) + 1) // 2]
     stays = [item for item in items[:cut] if item["type"] == "message" and item["role"] in _STAYS]
-    gone = {call_id_of(item) for item in items[:cut] if item["type"] in CALL_TYPES}
-    kept = [item for item in items[cut:] if item["type"] not in OUTPUT_TYPES or call_id_of(item) not in gone]
+    gone = {call_id_of(item) for item in items[:cut] if is_call(item)}
+    kept = [item for item in items[cut:] if not is_output(item) or call_id_of(item) not in gone]
     return [*stays, *kept]

@@ -31,7 +31,6 @@ from relay.responses.emitter import Emitter, Voice
 from relay.responses.json import dumps, mended
 from relay.responses.request import Request
 from relay.responses.response import template
-from relay.responses.tools import ToolSet
 from relay.upstream import Answer
 
 HOPS_LIMIT: Final = 8
@@ -503,7 +502,7 @@ async def summarise(services: Services, plan: Plan) -> tuple[str, dict[str, Any]
     spoken = plan.spoken
     kept = {name: value for name, value in spoken.params.items() if name in ("instructions", "service_tier", "user")}
     items = [*spoken.items, prompt_item()]
-    asked = replace(spoken, params=kept, items=items, tools=ToolSet(), body={})
+    asked = replace(spoken, params=kept, items=items, body={}).without_tools()
     call = plan.upstream.provider.build(asked, plan.target, plan.media, frozenset())
     attachment = Silent()
     response = template(asked, services.new_id("resp"), services.now())

@@ -39,6 +39,8 @@ from relay.providers.base import (
     Warnings,
     apply_parameters,
     drop_hosted_tools,
+    warn_cache_options,
+    warn_unheeded,
     wire_names,
 )
 from relay.providers.capabilities import capabilities
@@ -137,9 +139,7 @@ def _reasoning(build: Build, value: JSON) -> None:
 
 
 def _cache_options(build: Build, value: JSON) -> None:
-    if value.get("prewarm"):
-        message = "'prompt_cache_options.prewarm' is not supported by this upstream."
-        raise RelayError("unsupported_parameter", message, param="prompt_cache_options.prewarm")
+    warn_cache_options(value, build.warnings)
     if value.get("ttl") not in (None, "5m", "30m", "1h"):
         build.warnings.add("prompt_cache_options.ttl", "it was sent as 1h, the longest life here")
     if value.get("mode") == "implicit":
@@ -248,6 +248,7 @@ def _assemble(
 ) -> tuple[Build, Messages, dict[str, Tool]]:
     warnings = Warnings(strict=request.strict)
     build = Build(request, target, _record(target), warnings, repairs)
+    warn_unheeded(request, warnings, (*build.record["forward"], *target.forward))
     drop_hosted_tools(request, warnings, is_run)
     apply_parameters(PARAMETERS, request, build, warnings, target.upstream)
     messages, names = _messages(build, media)

@@ -21,7 +21,7 @@ from relay.providers.base import Media, Warnings, path_of_part
 from relay.providers.turns import Assist, Results, Say, Turn, last_asked, text_of
 from relay.responses.envelope import unseal
 from relay.responses.json import mended, mended_text
-from relay.responses.tools import CALL_TYPES, JSON, arguments_of_call, call_id_of, key_of_call, output_of
+from relay.responses.tools import JSON, arguments_of_call, call_id_of, is_call, key_of_call, output_of
 
 MARKER: Final = "Operator note (not from the user): "
 OPENING: Final = "(The conversation begins with the assistant.)"
@@ -185,7 +185,7 @@ class Messages:
         for item in assist.items:
             if item["type"] == "reasoning":
                 self._remember(item, said, thoughts, remember=remember)
-            elif item["type"] in CALL_TYPES:
+            elif is_call(item):
                 calls.append(self._call(item))
             else:
                 said.extend(self._texts(item["content"]))
@@ -221,7 +221,7 @@ class Messages:
         blocks: list[Block] = []
         for call, output in results.pairs:
             block: JSON = {"type": "tool_result", "tool_use_id": self._wire[id(call)]}
-            said = output_of(output)
+            said = output_of(output, self._names)
             content = said if isinstance(said, str) else self._content(said)
             if content:
                 block["content"] = content

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 from relay.errors import RelayError
+from relay.responses.declared import family
 from relay.responses.emitter import Voice
 from relay.responses.request import Request
 from relay.responses.tools import JSON, Tool
@@ -210,21 +211,25 @@ def apply_parameters(
             row.apply(build, params[name])
 
 
-# --- hosted tools (decision 12)
+# --- hosted tools (decision 53)
 
-DROPPED_TOOLS: Final = (
-    "web_search",
-    "image_generation",
-    "code_interpreter",
-    "tool_search",
-    "programmatic_tool_calling",
+DROPPED_TOOLS: Final = frozenset(
+    {
+        "web_search",
+        "image_generation",
+        "code_interpreter",
+        "tool_search",
+        "programmatic_tool_calling",
+        "shell",
+    }
 )
+"""Families of tools that may be left out where nobody runs them. A ``shell`` here is one in a server's container."""
 
 
 def drop_hosted_tools(request: Request, warnings: Warnings, kept: Callable[[JSON], bool] = lambda tool: False) -> None:
-    """Warn about hosted tools that the upstream cannot run; refuse those that must not vanish (decision 12).
+    """Warn about tools that nobody runs, and about what is said of tools in vain; refuse those that must not vanish.
 
-    ``kept(tool)`` says which ones the dialect maps itself.
+    ``kept(tool)`` says which ones the dialect maps itself (decision 53).
     Raises: RelayError naming ``tools[i].type`` or ``tool_choice``.
     """
     choice = request.tools.choice
@@ -232,13 +237,39 @@ def drop_hosted_tools(request: Request, warnings: Warnings, kept: Callable[[JSON
         if kept(tool):
             continue
         kind = tool["type"]
-        if not kind.startswith(DROPPED_TOOLS):
+        if family(kind) not in DROPPED_TOOLS:
             message = f"{path}.type '{kind}' cannot be run by this upstream."
             raise RelayError("unsupported_value", message, param=f"{path}.type")
-        if choice.mode == "hosted" and (choice.hosted_type or "").startswith(kind.split("_20")[0][:10]):
+        if choice.mode == "hosted" and family(choice.hosted_type or "") == family(kind):
             message = f"tool_choice names '{choice.hosted_type}', which this upstream cannot run."
             raise RelayError("unsupported_value", message, param="tool_choice")
         warnings.add(f"{path}", f"{kind} cannot be run by this upstream and was left out")
+
+
+UNHEEDED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("extra_body", "extra_headers", "extra_query"), "an argument of client libraries that has no effect in a body"
+    ),
+    **dict.fromkeys(("audio", "modalities", "prediction", "web_search_options"), "not supported by the relay"),
+}
+"""Members of a request that clients count on and that nobody heeds -> why."""
+
+
+def warn_unheeded(request: Request, warnings: Warnings, forwarded: Iterable[str]) -> None:
+    """Warn about what is said in vain of the request and its tools; ``forwarded`` members pass (decisions 9, 13)."""
+    for name, reason in UNHEEDED.items():
+        value = request.body.get(name)
+        if value is not None and value != ["text"] and name not in forwarded:
+            warnings.add(name, reason)
+    for param, reason in request.tools.notes:
+        warnings.add(param, reason)
+
+
+def warn_cache_options(options: JSON, warnings: Warnings) -> None:
+    """Warn about members of ``prompt_cache_options`` that only OpenAI heeds."""
+    for name in ("prewarm", "comparison_response_id"):
+        if options.get(name):
+            warnings.add(f"prompt_cache_options.{name}", "not supported by this upstream")
 
 
 # --- names of tools and ids of calls

@@ -21,6 +21,8 @@ from relay.providers.base import (
     apply_parameters,
     drop_hosted_tools,
     media_urls,
+    warn_cache_options,
+    warn_unheeded,
     wire_names,
 )
 from relay.providers.capabilities import capabilities
@@ -214,10 +216,8 @@ def _openai_cache(name: str) -> Apply:
     def apply(build: _Build, value: Any) -> None:
         if build.record["cache_marks"] == "openai":
             build.body[name] = value
-        elif isinstance(value, dict) and value.get("prewarm"):
-            raise RelayError(
-                "unsupported_parameter", f"'{name}.prewarm' is not supported here.", param=f"{name}.prewarm"
-            )
+        elif isinstance(value, dict):
+            warn_cache_options(value, build.warnings)
 
     return apply
 
@@ -392,6 +392,7 @@ def _build(request: Request, target: Target, media: Mapping[str, Media], repairs
     warnings = Warnings(strict=request.strict)
     record = _record(target)
     build = _Build(request, target, record, warnings, repairs)
+    warn_unheeded(request, warnings, (*record["forward"], *target.forward))
     drop_hosted_tools(request, warnings)
     groups = turns(request.items)
     keys = [tool.key for tool in request.tools.tools]

@@ -20,7 +20,7 @@ from relay.providers.turns import Assist, Results, Say, Seen, Turn, last_asked, 
 from relay.responses.envelope import Envelope, unseal
 from relay.responses.json import loads
 from relay.responses.request import Request
-from relay.responses.tools import CALL_TYPES, JSON, arguments_of_call, call_id_of, key_of_call, output_of
+from relay.responses.tools import JSON, arguments_of_call, call_id_of, is_call, key_of_call, output_of
 
 MARKER: Final = "Operator note (not from the user): "
 ATTACHED: Final = "See the attached content in the next message."
@@ -120,7 +120,7 @@ class Messages:
         for item in assist.items:
             if item["type"] == "reasoning":
                 self._remember(item, thoughts, model)
-            elif item["type"] in CALL_TYPES:
+            elif is_call(item):
                 calls.append(self._call(item, thoughts.take_signature()))
             else:
                 self._assistant_text(item["content"], texts, refusals)
@@ -185,7 +185,7 @@ class Messages:
     def _results(self, results: Results, messages: list[JSON]) -> None:
         attached: list[JSON] = []
         for call, output in results.pairs:
-            said = output_of(output)
+            said = output_of(output, self._names)
             mark = "[incomplete] " if output.get("status") == "incomplete" else ""
             content = mark + said if isinstance(said, str) else self._result(said, mark, attached)
             messages.append({"role": "tool", "tool_call_id": self._call_id(call), "content": content})

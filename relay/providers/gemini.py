@@ -24,6 +24,8 @@ from relay.providers.base import (
     Warnings,
     apply_parameters,
     media_urls,
+    warn_cache_options,
+    warn_unheeded,
     wire_names,
 )
 from relay.providers.capabilities import capabilities
@@ -159,9 +161,7 @@ def _format_in_words(form: JSON) -> str:
 
 
 def _cache_options(build: Build, value: JSON) -> None:
-    if value.get("prewarm"):
-        message = "'prompt_cache_options.prewarm' is not supported here."
-        raise RelayError("unsupported_parameter", message, param="prompt_cache_options.prewarm")
+    warn_cache_options(value, build.warnings)
 
 
 TIERS: Final[Mapping[str, str | None]] = {
@@ -220,7 +220,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "previous_response_id": Parameter("emulated"),
     "prompt": Parameter("emulated", "From the configuration's [prompts]."),
     "prompt_cache_key": Parameter("ignored"),
-    "prompt_cache_options": Parameter("ignored", "prewarm is rejected.", _cache_options),
+    "prompt_cache_options": Parameter("ignored", "prewarm is warned about.", _cache_options),
     "prompt_cache_retention": Parameter("ignored"),
     "reasoning": Parameter("mapped", "thinkingLevel or thinkingBudget by model; summary: includeThoughts.", _reasoning),
     "safety_identifier": Parameter("ignored"),
@@ -302,6 +302,7 @@ def _extras(build: Build, target: Target) -> None:
 def _build(request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]) -> UpstreamRequest:
     warnings = Warnings(strict=request.strict)
     record = _record(target)
+    warn_unheeded(request, warnings, target.forward)
     build = Build(request, record, warnings, repairs)
     contents = Contents(record, media, warnings, repairs)
     groups = contents.read(request.items, target.model)

@@ -35,7 +35,7 @@ from relay.providers.media import (
 from relay.providers.turns import Assist, Results, Say, last_asked, text_of, turns
 from relay.responses.envelope import Envelope, unseal
 from relay.responses.json import loads
-from relay.responses.tools import CALL_TYPES, JSON, arguments_of_call, call_id_of, key_of_call, output_of
+from relay.responses.tools import JSON, arguments_of_call, call_id_of, is_call, key_of_call, output_of
 
 SENTINEL: Final = "skip_thought_signature_validator"
 MARKER: Final = "Operator note (not from the user): "
@@ -168,7 +168,7 @@ class Contents:
                 if remember:
                     after_text = number > 0 and _is_text(assist.items[number - 1])
                     parts.extend(_native(blocks[number], after_text=after_text))
-            elif item["type"] in CALL_TYPES:
+            elif is_call(item):
                 part = self._call(item)
                 signature = signatures.get(call_id_of(item))
                 if signature is None and (not called or MISSING_SIGNATURE in self._repairs):
@@ -215,7 +215,7 @@ class Contents:
         parts: list[JSON] = []
         attached: list[JSON] = []
         for call, output in results.pairs:
-            said = output_of(output)
+            said = output_of(output, self._names)
             media: list[JSON] = []
             if not isinstance(said, str):
                 rendered = self._parts(said)

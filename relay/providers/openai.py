@@ -135,20 +135,10 @@ def _tools(build: _Build, value: list[Any]) -> None:
 def _tool(build: _Build, tool: Any) -> Any:
     if not isinstance(tool, dict):
         return tool
-    inner = tool.get("function")
-    if tool.get("type") == "function" and isinstance(inner, dict) and "name" not in tool:
-        tool = {"type": "function", **inner}  # the chat form
     for prefix, members in build.record["tool_strips"].items():
         if str(tool.get("type")).startswith(prefix) and any(name in tool for name in members):
             tool = {name: value for name, value in tool.items() if name not in members}
     return tool
-
-
-def _tool_choice(build: _Build, value: Any) -> None:
-    inner = value.get("function") if isinstance(value, dict) else None
-    if isinstance(inner, dict) and "name" not in value:
-        value = {"type": "function", "name": inner.get("name")}
-    build.put("tool_choice", value)
 
 
 _ROWS: Final[dict[str, Parameter]] = {
@@ -171,7 +161,7 @@ _ROWS: Final[dict[str, Parameter]] = {
     "image": Parameter("mapped", "OpenAI only, else a warning", _image),
     "reasoning": Parameter("mapped", "levels as the upstream knows them", _reasoning),
     "tools": Parameter("mapped", "hosted tools pass", _tools),
-    "tool_choice": Parameter("mapped", "", _tool_choice),
+    "tool_choice": Parameter("mapped", "", _same("tool_choice")),
 }
 
 PARAMETERS: Final[dict[str, Parameter]] = {

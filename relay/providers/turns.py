@@ -15,7 +15,7 @@ import orjson
 from relay.errors import RelayError
 from relay.providers.media import shown
 from relay.responses.json import encoded
-from relay.responses.tools import CALL_TYPES, JSON, OUTPUT_TYPES, call_id_of
+from relay.responses.tools import JSON, call_id_of, is_call, is_output
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class Assist:
     @property
     def calls(self) -> list[JSON]:
         """The call items among them."""
-        return [item for item in self.items if item["type"] in CALL_TYPES]
+        return [item for item in self.items if is_call(item)]
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ def turns(items: list[JSON]) -> list[Turn]:
             if kind == "message" and one["role"] != "assistant":
                 assist = None
                 result.append(Say(one["role"], one["content"]))
-            elif kind in OUTPUT_TYPES:
+            elif is_output(one):
                 assist = None
                 identifier = call_id_of(one) or ""
                 results[identifier].pairs.append((calls[identifier], one))
@@ -82,7 +82,7 @@ def turns(items: list[JSON]) -> list[Turn]:
                     result.extend((answers, seen))
                 assist.items.append(one)
                 seen.parts.extend(_pictures(item))
-                if kind in CALL_TYPES:
+                if is_call(one):
                     identifier = call_id_of(one) or ""
                     calls[identifier] = one
                     results[identifier] = answers
@@ -115,7 +115,7 @@ def _in_call_order(turn: Turn, before: Turn | None) -> Turn:
 
 def _shown(item: JSON, index: int) -> list[JSON]:
     kind = item["type"]
-    if kind in _PLAIN:
+    if kind in _PLAIN or is_call(item) or is_output(item):
         return [item]
     show = _HISTORY.get(kind)
     if show is None:
@@ -124,7 +124,7 @@ def _shown(item: JSON, index: int) -> list[JSON]:
     return show(item)
 
 
-_PLAIN: Final = frozenset({"message", "reasoning", *CALL_TYPES, *OUTPUT_TYPES})
+_PLAIN: Final = frozenset({"message", "reasoning"})
 
 
 def _nothing(item: JSON) -> list[JSON]:
@@ -168,7 +168,7 @@ def _pictures(item: JSON) -> list[JSON]:
 _HISTORY: Final[Mapping[str, Callable[[JSON], list[JSON]]]] = {
     "web_search_call": _nothing,  # the text that follows it holds what was found (translation.md §2.4)
     "file_search_call": _nothing,
-    "tool_search_call": _nothing,
+    "tool_search_call": _nothing,  # a server's: one of the client is a call like any other
     "tool_search_output": _nothing,  # its tools are merged into the request's
     "additional_tools": _nothing,
     "configuration_update": _nothing,  # applied to the request before it comes here

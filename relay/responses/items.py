@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from relay.errors import RelayError
-from relay.responses.tools import CALL_TYPES, OUTPUT_TYPES, call_id_of
+from relay.responses.tools import CALL_TYPES, OUTPUT_TYPES, call_id_of, is_call, is_output
 
 JSON = dict[str, Any]
 
@@ -194,14 +194,13 @@ def check_pairing(items: list[JSON]) -> None:
     open_calls: set[str] = set()
     answered: set[str] = set()
     for item in items:
-        kind = item.get("type")
-        if kind in CALL_TYPES:
+        if is_call(item):
             identifier = call_id_of(item) or ""
             if identifier in open_calls:
                 raise RelayError("invalid_request", f"Two open calls have the call_id {identifier}.", param="input")
             open_calls.add(identifier)
             answered.discard(identifier)
-        elif kind in OUTPUT_TYPES:
+        elif is_output(item):
             identifier = call_id_of(item) or ""
             if identifier in open_calls:
                 open_calls.discard(identifier)

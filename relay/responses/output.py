@@ -343,7 +343,7 @@ class CustomCall(Item):
 
 
 class EmulatedCall(Item):
-    """A ``shell_call``, ``local_shell_call`` or ``apply_patch_call`` that a function stands for.
+    """A call of a tool that a function stands for: ``shell_call``, ``tool_search_call`` and the like.
 
     Its arguments are kept until they are whole, because the item shows them as structure. Arguments that are no such
     structure are shown as what they are: a ``function_call``.
@@ -373,20 +373,20 @@ class EmulatedCall(Item):
             arguments = orjson.loads(text)
         except ValueError:
             arguments = None
-        fields = self._tool.item_fields(arguments) if isinstance(arguments, dict) else None
-        if fields is None:
-            call = Call(emitter, self.call_id, self._tool.name)
+        emulation = self._tool.emulation
+        fields = emulation.fields(arguments) if emulation is not None and isinstance(arguments, dict) else None
+        if emulation is None or fields is None:
+            call = Call(emitter, self.call_id, self._tool.name, self._tool.namespace)
             call.arguments(emitter, text)
             call.status = self.status
             call.done(emitter)
             return
+        item = {"type": self._tool.item_type, "call_id": self.call_id, **fields, "status": "in_progress"}
+        if self._tool.namespace is not None:
+            item["namespace"] = self._tool.namespace
         shown = Item.__new__(Item)
-        Item.__init__(
-            shown,
-            emitter,
-            self._tool.id_prefix,
-            {"type": self._tool.item_type, "call_id": self.call_id, **fields, "status": "in_progress"},
-        )
+        Item.__init__(shown, emitter, emulation.prefix, {**item, **emulation.blank})
+        shown.item |= fields
         shown.item["status"] = self.status
         emitter.event("response.output_item.done", {"output_index": shown.index, "item": shown.item})
 

@@ -6,12 +6,14 @@ Source: responses-api.md §2.1-2.6; decisions 9, 10, 11, 15, 16. Unknown fields 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from relay.errors import RelayError
+from relay.responses.declared import parse_tools
+from relay.responses.forms import flat_choice, flat_tool, old_choice, old_functions
 from relay.responses.items import from_messages, normalise
-from relay.responses.tools import JSON, ToolSet, parse_tools
+from relay.responses.tools import JSON, ToolSet
 
 Check = Callable[[Any, str], Any]
 """``check(value, path) -> value to use``; raises RelayError naming the path."""
@@ -189,8 +191,8 @@ PARAMETERS: Final[dict[str, Check]] = {
     "stream_options": _stream_options,
     "temperature": _number(0, 2),
     "text": _text,
-    "tool_choice": lambda value, path: value,
-    "tools": _array,
+    "tool_choice": lambda value, path: flat_choice(value),
+    "tools": lambda value, path: [flat_tool(tool) for tool in _array(value, path)],
     "top_logprobs": _integer(0, 20),
     "top_p": _number(0, 1),
     "truncation": _one_of("auto", "disabled"),
@@ -198,9 +200,6 @@ PARAMETERS: Final[dict[str, Check]] = {
     "access_programs": _object,
 }
 """Every parameter that the relay knows, and its check. ``model``, ``input`` and the aliases below are apart."""
-
-ALIASES: Final = frozenset({"messages", "response_format", "max_tokens"})
-KNOWN: Final = frozenset({*PARAMETERS, *ALIASES, "model", "input", "type", "stream_id", "client_metadata"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +210,21 @@ class Request:
     model: str
     params: JSON
     items: list[JSON]
-    tools: ToolSet
     strict: bool = False
     resolved: bool = False
     """Whether ``items`` begin with the window of ``previous_response_id``: then no upstream needs to know that id."""
+    _tools: list[ToolSet] = field(default_factory=list, compare=False)
+    """``tools``, from when they are first asked for."""
+
+    @property
+    def tools(self) -> ToolSet:
+        """The tools of the request and of its items. Raises: RelayError for declarations that make no sense.
+
+        They are read when a dialect asks for them: a native upstream judges its own (decision 57).
+        """
+        if not self._tools:
+            self._tools.append(_tools(self.params, self.items))
+        return self._tools[0]
 
     @property
     def stream(self) -> bool:
@@ -254,16 +264,18 @@ class Request:
 
     def with_items(self, items: list[JSON]) -> Request:
         """The same request over other items; tools that items bring are merged."""
-        if items is self.items:
-            return self
-        return replace(self, items=items, tools=_tools(self.params, items))
+        return self if items is self.items else replace(self, items=items, _tools=[])
+
+    def without_tools(self) -> Request:
+        """The same request, which offers nothing, whatever its items bring."""
+        return replace(self, _tools=[ToolSet()])
 
     def with_params(self, **params: Any) -> Request:
         """The same request with other parameters; None takes one out."""
         if all(self.params.get(name) == value for name, value in params.items()):
             return self
         merged = {**self.params, **params}
-        return replace(self, params={name: value for name, value in merged.items() if value is not None})
+        return replace(self, params={name: value for name, value in merged.items() if value is not None}, _tools=[])
 
 
 def parse(body: Any, *, default_model: str | None = None, strict: bool = False) -> Request:
@@ -290,7 +302,7 @@ def parse(body: Any, *, default_model: str | None = None, strict: bool = False) 
     if params.get("conversation") is not None and params.get("previous_response_id") is not None:
         message = "previous_response_id and conversation cannot be used together."
         raise RelayError("invalid_value", message, param="conversation")
-    return Request(body, model, params, items, _tools(params, items), strict)
+    return Request(body, model, params, items, strict)
 
 
 def check_known(request: Request, forwarded: tuple[str, ...] = ()) -> None:
@@ -301,28 +313,71 @@ def check_known(request: Request, forwarded: tuple[str, ...] = ()) -> None:
                 raise RelayError("unknown_parameter", f"Unknown parameter: '{name}'.", param=name)
 
 
+def _unread(value: Any, path: str) -> Any:
+    return value
+
+
+def _alias(parameter: str, member: str | None = None, read: Check = _unread) -> Alias:
+    """Another word for a parameter, or for a member of one, which counts where that is not given itself."""
+
+    def apply(name: str, value: Any, params: JSON) -> None:
+        value = read(value, name)
+        if member is not None:
+            known = params.get(parameter) or {}
+            if known.get(member) is None:
+                params[parameter] = PARAMETERS[parameter]({**known, member: value}, parameter)
+        elif parameter not in params:
+            params[parameter] = PARAMETERS[parameter](value, name)
+
+    return apply
+
+
+def _asked_logprobs(name: str, value: Any, params: JSON) -> None:
+    wanted = params.get("include", [])
+    if _boolean(value, name) and _LOGPROBS not in wanted:
+        params["include"] = [*wanted, _LOGPROBS]
+
+
+def _response_format(value: Any, path: str) -> JSON:
+    form = _object(value, path)
+    inner = form.get("json_schema")
+    if form.get("type") == "json_schema" and isinstance(inner, dict):
+        form = {"type": "json_schema", **inner}
+    return _format(form, path)
+
+
+Alias = Callable[[str, Any, JSON], None]
+"""``alias(name, value, params)`` sets in ``params`` what the name stands for."""
+
+_LOGPROBS: Final = "message.output_text.logprobs"
+_ALIASES: Final[dict[str, Alias]] = {
+    "max_completion_tokens": _alias("max_output_tokens"),
+    "max_tokens": _alias("max_output_tokens"),
+    "reasoning_effort": _alias("reasoning", "effort", _string()),
+    "verbosity": _alias("text", "verbosity", _string()),
+    "response_format": _alias("text", "format", _response_format),
+    "functions": _alias("tools", None, lambda value, path: old_functions(_array(value, path))),
+    "function_call": _alias("tool_choice", None, lambda value, path: old_choice(value)),
+    "logprobs": _asked_logprobs,
+}
+"""Names of chat/completions: the first of two for one parameter wins."""
+
+ALIASES: Final = frozenset({"messages", *_ALIASES})
+KNOWN: Final = frozenset({*PARAMETERS, *ALIASES, "model", "input", "type", "stream_id", "client_metadata"})
+
+
 def _resolve_aliases(body: JSON, params: JSON) -> None:
-    if body.get("max_tokens") is not None and "max_output_tokens" not in params:
-        params["max_output_tokens"] = _integer(1)(body["max_tokens"], "max_tokens")
-    form = body.get("response_format")
-    if form is not None and (params.get("text") or {}).get("format") is None:
-        form = _object(form, "response_format")
-        inner = form.get("json_schema")
-        if form.get("type") == "json_schema" and isinstance(inner, dict):
-            form = {"type": "json_schema", **inner}
-        params["text"] = {**params.get("text", {}), "format": _format(form, "response_format")}
+    for name, apply in _ALIASES.items():
+        if body.get(name) is not None:
+            apply(name, body[name], params)
 
 
 def _tools(params: JSON, items: list[JSON]) -> ToolSet:
     declared = [(f"tools[{index}]", tool) for index, tool in enumerate(params.get("tools", []))]
-    for index, item in enumerate(items):
-        if item.get("type") in ("additional_tools", "tool_search_output") and isinstance(item.get("tools"), list):
-            known = {_identity(tool) for _, tool in declared}
-            for number, tool in enumerate(item["tools"]):
-                if _identity(tool) not in known:
-                    declared.append((f"input[{index}].tools[{number}]", tool))
-    return parse_tools(declared, params.get("tool_choice"))
-
-
-def _identity(tool: Any) -> tuple[Any, ...]:
-    return (tool.get("type"), tool.get("name")) if isinstance(tool, dict) else (None, None)
+    brought = [
+        (f"input[{index}].tools[{number}]", tool, item["type"] == "tool_search_output")
+        for index, item in enumerate(items)
+        if item.get("type") in ("additional_tools", "tool_search_output") and isinstance(item.get("tools"), list)
+        for number, tool in enumerate(item["tools"])
+    ]
+    return parse_tools(declared, brought, params.get("tool_choice"))

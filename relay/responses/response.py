@@ -42,7 +42,7 @@ def template(request: Request, identifier: str, created_at: int) -> JSON:
         "store": request.store,
         "temperature": params.get("temperature", 1),
         "text": _text(params.get("text")),
-        "tool_choice": _tool_choice(params.get("tool_choice")),
+        "tool_choice": params.get("tool_choice", "auto"),
         "tools": [_tool(tool) for tool in params.get("tools", [])],
         "top_logprobs": params.get("top_logprobs", 0),
         "top_p": params.get("top_p", 1),
@@ -78,15 +78,6 @@ def _text(text: Any) -> JSON:
     return result
 
 
-def _tool_choice(choice: Any) -> Any:
-    if choice is None:
-        return "auto"
-    inner = choice.get("function") if isinstance(choice, dict) else None
-    if isinstance(inner, dict) and "name" not in choice:
-        return {"type": choice.get("type"), "name": inner.get("name")}
-    return choice
-
-
 def _tool(tool: Any) -> Any:
     """A function's echo has all its keys (responses-api.md §2.5: the key must exist, null is fine)."""
     if not isinstance(tool, dict) or tool.get("type") not in ("function", "namespace"):
@@ -98,6 +89,4 @@ def _tool(tool: Any) -> Any:
             **tool,
             "tools": [_tool(one) for one in inner_tools] if isinstance(inner_tools, list) else inner_tools,
         }
-    inner = tool.get("function")
-    flat = {"type": "function", **inner} if isinstance(inner, dict) and "name" not in tool else tool
-    return {"description": None, "parameters": None, "strict": None, **flat}
+    return {"description": None, "parameters": None, "strict": None, **tool}

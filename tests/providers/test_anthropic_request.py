@@ -187,7 +187,6 @@ def test_what_is_warned_about(body: Json, params: list[str]) -> None:
         ({"access_programs": {}}, "access_programs"),
         ({"conversation": "c"}, "conversation"),
         ({"service_tier": "ultrafast"}, "service_tier"),
-        ({"prompt_cache_options": {"prewarm": True}}, "prompt_cache_options.prewarm"),
         ({"tools": [{"type": "file_search"}]}, "tools[0].type"),
         ({"tools": [{"type": "computer_use_preview"}]}, "tools[0].type"),
         ({"tools": [{"type": "mcp"}]}, "tools[0].require_approval"),

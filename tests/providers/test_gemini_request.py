@@ -186,7 +186,6 @@ def test_only_five_stop_sequences_are_sent() -> None:
         ({"access_programs": {}}, "access_programs"),
         ({"conversation": "c"}, "conversation"),
         ({"service_tier": "ultrafast"}, "service_tier"),
-        ({"prompt_cache_options": {"prewarm": True}}, "prompt_cache_options.prewarm"),
     ],
 )
 def test_rejections(given: Json, param: str) -> None:

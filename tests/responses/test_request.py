@@ -25,7 +25,7 @@ def request(**body: Any) -> Request:
 
 def refused(**body: Any) -> RelayError:
     with pytest.raises(RelayError) as caught:
-        request(**body)
+        request(**body).tools  # noqa: B018
     assert caught.value.status == 400
     return caught.value
 
@@ -49,6 +49,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("max_output_tokens", 1.5, "max_output_tokens"),
     ("max_output_tokens", True, "max_output_tokens"),
     ("max_tokens", "many", "max_tokens"),
+    ("max_completion_tokens", {"a": "b"}, "max_completion_tokens"),
+    ("reasoning_effort", 5, "reasoning_effort"),
+    ("verbosity", [], "verbosity"),
+    ("functions", {}, "functions"),
+    ("logprobs", 2, "logprobs"),
+    ("function_call", {}, "tool_choice.name"),
     ("n", 9, "n"),
     ("metadata", {str(i): "" for i in range(17)}, "metadata"),
     ("metadata", {"k" * 65: ""}, "metadata." + "k" * 64),
@@ -80,7 +86,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("tools", [{**F, "description": 5}], "tools[0].description"),
     ("tools", [F, F], "tools"),
     ("tools", [{"type": "namespace", "name": "n", "tools": {}}], "tools[0].tools"),
-    ("tools", [{"type": "namespace", "name": "n", "tools": [{"type": "shell"}]}], "tools[0].tools[0]"),
+    ("tools", [{"type": "namespace", "name": "n", "tools": ["x"]}], "tools[0].tools[0]"),
+    ("tools", [{"type": "namespace", "name": "n", "tools": [{"type": "namespace", "name": "m"}]}], "tools[0].tools[0]"),
+    ("tools", [{"type": "tool_search", "execution": "client", "parameters": 5}], "tools[0].parameters"),
+    ("tools", [{"type": "mcp", "server_label": "a"}, {"type": "mcp", "server_label": "a"}], "tools"),
     ("tool_choice", "maybe", "tool_choice"),
     ("tool_choice", 5, "tool_choice"),
     ("tool_choice", {"type": "function"}, "tool_choice.name"),
@@ -153,6 +162,94 @@ def test_aliases() -> None:
         "verbosity": "low",
         "format": {"type": "json_object"},
     }
+
+
+LOGPROBS = "message.output_text.logprobs"
+
+
+@pytest.mark.parametrize(
+    ("given", "params"),
+    [
+        ({"max_completion_tokens": 57}, {"max_output_tokens": 57}),
+        ({"max_completion_tokens": 57, "max_tokens": 5}, {"max_output_tokens": 57}),
+        ({"max_completion_tokens": 57, "max_output_tokens": 6}, {"max_output_tokens": 6}),
+        ({"reasoning_effort": "low"}, {"reasoning": {"effort": "low"}}),
+        ({"reasoning_effort": "low", "reasoning": {"effort": "high"}}, {"reasoning": {"effort": "high"}}),
+        (
+            {"reasoning_effort": "low", "reasoning": {"summary": "auto"}},
+            {"reasoning": {"summary": "auto", "effort": "low"}},
+        ),
+        ({"verbosity": "low"}, {"text": {"verbosity": "low"}}),
+        ({"logprobs": True, "top_logprobs": 2}, {"include": [LOGPROBS], "top_logprobs": 2}),
+        ({"logprobs": True, "include": [LOGPROBS]}, {"include": [LOGPROBS]}),
+        ({"logprobs": False}, {}),
+        ({"functions": [{"name": "f"}, 5]}, {"tools": [F, 5]}),
+        ({"functions": [{"name": "g"}], "tools": [F]}, {"tools": [F]}),
+        ({"function_call": {"name": "f"}}, {"tool_choice": F}),
+        ({"function_call": "none"}, {"tool_choice": "none"}),
+        ({"function_call": "none", "tool_choice": "auto"}, {"tool_choice": "auto"}),
+    ],
+)
+def test_names_of_chat_completions(given: dict[str, Any], params: dict[str, Any]) -> None:
+    assert request(**given).params == params
+    check_known(parse({"model": "m", "input": "hi", **given}, strict=True))
+
+
+GRAMMAR = {"syntax": "lark", "definition": "s"}
+
+
+@pytest.mark.parametrize(
+    ("given", "flat"),
+    [
+        ({"type": "function", "function": {"name": "f"}}, F),
+        ({"type": "function", "function": {"name": "f"}, "strict": True}, {**F, "strict": True}),
+        ({"type": "custom", "custom": {"name": "f"}}, {"type": "custom", "name": "f"}),
+        (
+            {"type": "custom", "custom": {"name": "f", "format": {"type": "grammar", "grammar": GRAMMAR}}},
+            {"type": "custom", "name": "f", "format": {"type": "grammar", **GRAMMAR}},
+        ),
+        (
+            {"type": "custom", "custom": {"name": "f", "format": {"type": "text"}}},
+            {"type": "custom", "name": "f", "format": {"type": "text"}},
+        ),
+        (
+            {"type": "custom", "name": "f", "custom": {"mine": 1}},
+            {"type": "custom", "name": "f", "custom": {"mine": 1}},
+        ),
+        ({"type": "web_search", "web_search": {}}, {"type": "web_search", "web_search": {}}),
+        ("x", "x"),
+    ],
+)
+def test_tools_in_the_form_of_chat_completions(given: Any, flat: Any) -> None:
+    assert request(tools=[given]).params["tools"] == [flat]
+
+
+@pytest.mark.parametrize(
+    ("given", "flat"),
+    [
+        *(({"type": name}, name) for name in ("auto", "none", "required")),
+        ({"type": "auto", "disable_parallel_tool_use": True}, "auto"),
+        ({"type": "any"}, "required"),
+        ("any", "required"),
+        ("validated", "validated"),
+        ({"type": "tool", "name": "f"}, F),
+        ({"type": "function", "function": {"name": "f"}}, F),
+        ({"type": "custom", "custom": {"name": "f"}}, {"type": "custom", "name": "f"}),
+        (
+            {
+                "type": "allowed_tools",
+                "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": F}]},
+            },
+            {"type": "allowed_tools", "mode": "required", "tools": [F]},
+        ),
+        ({"type": "allowed_tools", "tools": [F]}, {"type": "allowed_tools", "tools": [F]}),
+        ({"type": "allowed_tools", "tools": "x"}, {"type": "allowed_tools", "tools": "x"}),
+        ({"type": "shell"}, {"type": "shell"}),
+        ({"mode": "auto"}, {"mode": "auto"}),
+    ],
+)
+def test_choices_in_the_forms_of_other_apis(given: Any, flat: Any) -> None:
+    assert request(tool_choice=given).params["tool_choice"] == flat
 
 
 def test_messages_in_place_of_input() -> None:
@@ -288,10 +385,37 @@ def test_choices(choice: Any, mode: str, key: str | None) -> None:
     assert (parsed.mode, parsed.key) == (mode, key)
 
 
+@pytest.mark.parametrize(
+    ("choice", "forces"),
+    [
+        ("auto", False),
+        ("none", False),
+        ("required", True),
+        (F, True),
+        ({"type": "allowed_tools", "mode": "required", "tools": [F]}, True),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [F]}, False),
+        ({"type": "web_search"}, False),
+    ],
+)
+def test_which_choices_force_a_call(choice: Any, forces: bool) -> None:
+    assert request(tools=[F, {"type": "web_search"}], tool_choice=choice).tools.choice.forces is forces
+
+
 def test_allowed_tools() -> None:
     choice = {"type": "allowed_tools", "mode": "required", "tools": [F, {"type": "function", "name": "x"}, 5]}
     parsed = request(tools=[F], tool_choice=choice).tools.choice
     assert (parsed.mode, parsed.keys, parsed.allowed_mode) == ("allowed", ("f",), "required")
+    inner = [{"type": "function", "name": "g"}, {"type": "function", "name": "h"}, {"type": "shell"}]
+    tools = [F, {"type": "namespace", "name": "ns", "tools": inner}, {"type": "apply_patch"}, {"type": "web_search"}]
+    for listed, keys in (
+        ([{"type": "apply_patch"}, F], ("apply_patch", "f")),
+        ([{"type": "namespace", "name": "ns"}], ("ns__g", "ns__h", "ns__shell")),
+        ([{"type": "function", "name": "h"}, {"type": "function", "name": "h"}], ("ns__h",)),
+        ([{"type": "shell"}, {"type": "local_shell"}], ("ns__shell",)),
+        ([{"type": "web_search"}, {"type": "mcp", "server_label": "a", "name": "f"}], ()),
+    ):
+        chosen = request(tools=tools, tool_choice={"type": "allowed_tools", "tools": listed}).tools.choice
+        assert chosen.keys == keys
 
 
 def test_tools_that_items_bring_are_merged() -> None:
@@ -300,7 +424,7 @@ def test_tools_that_items_bring_are_merged() -> None:
     asked = request(input=items, tools=[F])
     assert list(asked.tools.by_key()) == ["f", "g"]
     with pytest.raises(RelayError) as caught:
-        request(input=[{"type": "additional_tools", "tools": [5]}])
+        request(input=[{"type": "additional_tools", "tools": [5]}]).tools  # noqa: B018
     assert caught.value.param == "input[0].tools[0]"
 
 
@@ -430,6 +554,7 @@ def test_outputs() -> None:
         {"type": "input_text", "text": "x"}
     ]
     assert output_of({"type": "local_shell_call_output"}) == ""
+    assert output_of({"type": "tool_search_output", "tools": ["x", {"type": "web_search"}]}) == "web_search"
     assert output_of({"type": "shell_call_output", "output": [{"stdout": "a"}]}) == '[{"stdout":"a"}]'
     assert output_of({"type": "apply_patch_call_output", "status": "completed"}) == "completed"
     assert output_of({"type": "apply_patch_call_output", "status": "failed", "output": "no"}) == "no"
