@@ -60,18 +60,6 @@ def anthropic_usage(usage: JSON) -> Usage:
     )
 
 
-def merged(known: JSON, said: JSON) -> JSON:
-    """Counts that are known with what is said of them now: no zero and no null takes one back (decision 51)."""
-    counts = dict(known)
-    for name, value in said.items():
-        before = counts.get(name)
-        if isinstance(value, dict) and isinstance(before, dict):
-            value = {**before, **{part: count for part, count in value.items() if count or part not in before}}
-        if value or before is None:
-            counts[name] = value
-    return counts
-
-
 def _tokens(row: JSON, name: str) -> int:
     value = row.get(name)
     return int(value) if isinstance(value, int | float) and value > 0 else 0

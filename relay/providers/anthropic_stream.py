@@ -29,7 +29,7 @@ from relay.providers.anthropic_blocks import (
 )
 from relay.providers.anthropic_failures import error_of
 from relay.providers.anthropic_hosted import MCP, SERVER_TOOLS, Use
-from relay.providers.anthropic_notes import annotation_of, anthropic_usage, dicts, merged
+from relay.providers.anthropic_notes import annotation_of, anthropic_usage, dicts
 from relay.providers.base import Continue, Done, UpstreamRequest
 from relay.providers.endings import ending_of, last_events, no_stream, wait_after_reason
 from relay.providers.schema import mismatch
@@ -39,6 +39,7 @@ from relay.responses.envelope import seal
 from relay.responses.json import loads, mended, mended_text
 from relay.responses.output import Item
 from relay.responses.tools import JSON
+from relay.responses.usage import overlaid
 from relay.wire.sse import Event
 
 TIERS: Final = {"standard": "default", "batch": "default", "priority": "priority"}
@@ -51,10 +52,6 @@ TRANSFORMATIONS: Final = {
     "end_user_binding_mismatch": "end_user_mismatch",
 }
 """``input_transformations[].reason`` -> ours."""
-
-
-LEFT_OUT_LIMIT: Final = 8
-"""Warnings about types that nobody knows, in one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,6 @@ class AnthropicTranslator(Spliced):
         "_cut_calls",
         "_implied",
         "_kept",
-        "_left_out",
         "_length",
         "_message",
         "_moved",
@@ -124,7 +120,6 @@ class AnthropicTranslator(Spliced):
         self._closed: dict[Any, Block] = {}
         self._implied: tuple[Any] | None = None
         """The key of the block that nobody said begins: whatever begins next ends it."""
-        self._left_out: set[tuple[str, str]] = set()
         self._kept: list[Block] = []
         self._uses: dict[str, Use] = dict(self._context.uses)
         self._text: list[str] | None = list(self._context.text) if self._context.schema is not None else None
@@ -356,7 +351,7 @@ class AnthropicTranslator(Spliced):
 
     def _count(self, usage: Any) -> None:
         if isinstance(usage, dict):
-            self._usage = merged(self._usage, usage)
+            self._usage = overlaid(self._usage, usage)
             self.voice.usage(anthropic_usage(self._usage))
             tier = "priority" if usage.get("speed") == "fast" else TIERS.get(str(usage.get("service_tier")))
             if tier is not None:
@@ -411,7 +406,7 @@ class AnthropicTranslator(Spliced):
         elif block.kind.endswith("_tool_result"):
             self._start_result(block)
         elif block.kind not in HIDDEN:
-            self._leave_out("content block", block.kind)
+            self.voice.emitter.left_out(f"a content block of the type '{block.kind}'")
 
     def _on_block_stop(self, event: JSON, payload: bytes) -> None:
         key = _key(event.get("index"))
@@ -444,12 +439,6 @@ class AnthropicTranslator(Spliced):
         else:
             self._end(key)
 
-    def _leave_out(self, what: str, kind: str) -> None:
-        if len(self._left_out) < LEFT_OUT_LIMIT:
-            self._left_out.add((what, kind[:64]))
-            words = f"a {what} of type '{mended_text(kind[:64])}' is not known and was left out"
-            self.voice.emitter.warn("output", words)
-
     def _on_odd_delta(self, key: Any, delta: Any) -> None:
         """A delta that no open block takes as it is: its block never began, has ended, or is of another type."""
         if not isinstance(delta, dict):
@@ -463,7 +452,7 @@ class AnthropicTranslator(Spliced):
         elif kind == "input_json_delta":
             self._on_stray_input(key, delta)
         elif opens is None:
-            self._leave_out("delta", kind)
+            self.voice.emitter.left_out(f"a delta of the type '{kind}'")
         elif any(value for name, value in delta.items() if name != "type"):
             self._on_stray_content(key, opens, kind, delta)
 

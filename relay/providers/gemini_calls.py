@@ -9,6 +9,7 @@ import re
 from typing import Any, Final
 
 from relay.errors import RelayError
+from relay.responses.json import encoded, loads
 from relay.responses.tools import JSON
 
 DEPTH_LIMIT: Final = 64
@@ -26,13 +27,15 @@ class _Text(list[str]):
 class PartialCall:
     """A call whose arguments are still coming."""
 
-    __slots__ = ("_arguments", "id", "name", "signature")
+    __slots__ = ("_arguments", "_words", "id", "name", "signature")
 
     def __init__(self, name: str, identifier: Any, signature: str | None, arguments: Any) -> None:
         self.name = name
         self.id = identifier
         self.signature = signature
-        self._arguments: JSON = dict(arguments) if isinstance(arguments, dict) else {}
+        given = _given(arguments)
+        self._arguments: JSON = dict(given) if isinstance(given, dict) else {}
+        self._words = "" if isinstance(given, dict) or not given else given
 
     def add(self, partial: Any) -> None:
         """The ``partialArgs`` of one part. Raises: RelayError for a path that nobody could mean."""
@@ -45,9 +48,26 @@ class PartialCall:
                 raise RelayError("upstream_bad_response", "The upstream sent arguments with a path of no use.")
             _put(self._arguments, steps, next((one[kind] for kind in _VALUES if kind in one), None))
 
+    def text(self) -> str:
+        """The JSON text of the arguments; what is no object stays as the upstream wrote it."""
+        return self._words or encoded(self.arguments()).decode()
+
     def arguments(self) -> JSON:
         """The arguments as they are now."""
         return {name: _settled(value) for name, value in self._arguments.items()}
+
+
+def _given(arguments: Any) -> JSON | str | None:
+    """Whole arguments: an object, or its text, as servers of other dialects write it."""
+    if not arguments or isinstance(arguments, dict):
+        return arguments or None
+    if not isinstance(arguments, str):
+        return encoded(arguments).decode()
+    try:
+        read = loads(arguments)
+    except ValueError:
+        return arguments.strip()
+    return read if isinstance(read, dict) else arguments
 
 
 def _put(node: Any, steps: list[str | int], value: Any) -> None:

@@ -78,7 +78,7 @@ class HostedParts:
         """``inlineData``."""
         kind = str(data.get("mimeType") or "")
         if not kind.startswith("image/"):
-            self._voice.emitter.warn("output", f"content of the type {kind[:64]} that the upstream sent was left out")
+            self._voice.emitter.left_out(f"content of the type {kind}")
             return
         self._seals.turn_to("part")
         item = self._voice.hosted("image_generation_call", {"status": "in_progress", "result": None})

@@ -73,6 +73,7 @@ class GeminiTranslator:
         "_block",
         "_called",
         "_context",
+        "_cut",
         "_decoder",
         "_finish",
         "_finish_message",
@@ -115,6 +116,8 @@ class GeminiTranslator:
         self._said = self._context.said
         self._spoke = False
         self._called = False
+        self._cut = False
+        """Whether a call began that never ended."""
         self.ended = False
         self.wait: Wait | None = None
         voice.late_annotations = self._context.searches
@@ -169,10 +172,10 @@ class GeminiTranslator:
             self._feed(last_events(self._decoder, self.wait))
             if not self._begun and self._decoder.stray:
                 raise no_stream()
-        cut = self._partial is not None
-        self._end_partial(whole=not cut)
+        self._cut = self._cut or self._partial is not None
+        self._end_partial(whole=False)
         done = self._ending()
-        if cut and (done is None or done.status == "completed"):
+        if self._cut and (done is None or done.status == "completed"):
             raise _cut()
         self._hosted.close()
         if done is None:
@@ -210,20 +213,24 @@ class GeminiTranslator:
             if not self._begun:
                 self._begin()
             self._on_reason(says=False)
-        for candidate in _list(chunk, "candidates"):
+        candidates = chunk.get("candidates")
+        for candidate in [candidates] if candidates.__class__ is dict else _list(chunk, "candidates"):
             if candidate.__class__ is dict and not candidate.get("index"):
                 self._on_candidate(candidate)
                 break
 
     def _on_candidate(self, candidate: JSON) -> None:
-        content = candidate.get("content")
-        parts = _list(content, "parts")
+        parts = _parts(candidate.get("content"))
         finish = candidate.get("finishReason")
         if finish:
             self._finish = str(finish)
             self._finish_message = str(candidate.get("finishMessage") or "")
             if not self._begun and self._finish in REPAIRABLE:
                 raise self._failure()
+        if candidate.keys() - _PLAIN:
+            self._grounding.read(candidate)
+            if candidate.get("continuationToken"):
+                self._token = str(candidate["continuationToken"])
         if not parts and not finish:
             return
         if not self._begun:
@@ -236,17 +243,13 @@ class GeminiTranslator:
         self._spoke = self._spoke or says
         logprobs = self._logprobs(candidate) if self._context.logprobs else None
         for part in parts:
-            if part.__class__ is not dict:
-                continue
             text = part.get("text")
-            if text.__class__ is str:
-                logprobs = self._on_text_part(part, text, logprobs)
-            else:
+            if text.__class__ is dict:
+                text = encoded(text).decode()
+            if text.__class__ is not str:
                 self._on_part(part)
-        if len(candidate) > 2:
-            self._grounding.read(candidate)
-            if candidate.get("continuationToken"):
-                self._token = str(candidate["continuationToken"])
+            else:
+                logprobs = self._on_text_part(part, text, logprobs)
 
     def _on_reason(self, *, says: bool) -> None:
         if says or self.wait is None:
@@ -258,15 +261,17 @@ class GeminiTranslator:
 
     def _on_part(self, part: JSON) -> None:
         for name, value in part.items():
+            if name not in _KINDS or not isinstance(value, dict):
+                continue
             if name == "functionCall":
                 self._on_function_call(value, part.get("thoughtSignature"))
-                return
-            handler = PARTS.get(name)
-            if handler is not None:
-                if isinstance(value, dict) and not part.get("thought"):  # a draft that the model thought about
-                    self._said = True
-                    handler(self._hosted, part, value)
-                return
+            elif not part.get("thought"):  # else a draft that the model thought about
+                self._said = True
+                PARTS[name](self._hosted, part, value)
+            return
+        unknown = next((name for name, value in part.items() if value and name not in _BESIDE), None)
+        if unknown is not None:
+            self._voice.emitter.left_out(f"a part of the type '{unknown}'")
         if isinstance(part.get("thoughtSignature"), str):
             self._on_text_part(part, "", None)
 
@@ -309,12 +314,22 @@ class GeminiTranslator:
 
     # --- calls
 
-    def _on_function_call(self, call: Any, signature: Any) -> None:
-        if not isinstance(call, dict):
-            return
+    def _goes_on(self, call: JSON, name: str) -> bool:
+        """Whether a call that has a name is a piece of the one that is open."""
+        partial = self._partial
+        return (
+            partial is not None
+            and partial.name == name
+            and call.get("id") in (None, partial.id)
+            and not call.get("args")
+            and "partialArgs" in call
+        )
+
+    def _on_function_call(self, call: JSON, signature: Any) -> None:
         name = call.get("name")
-        if name and isinstance(name, str):
-            self._end_partial()
+        if name and isinstance(name, str) and not self._goes_on(call, name):
+            self._cut = self._cut or self._partial is not None
+            self._end_partial(whole=False)
             signed = signature if isinstance(signature, str) else None
             self._partial = PartialCall(name, call.get("id"), signed, call.get("args"))
         elif self._partial is None:
@@ -323,9 +338,9 @@ class GeminiTranslator:
             return
         self._partial.add(call.get("partialArgs"))
         if not call.get("willContinue"):
-            self._end_partial()
+            self._end_partial(whole=True)
 
-    def _end_partial(self, *, whole: bool = True) -> None:
+    def _end_partial(self, *, whole: bool) -> None:
         call, self._partial = self._partial, None
         if call is None:
             return
@@ -337,7 +352,7 @@ class GeminiTranslator:
             seals.add("fc", **{"for": identifier, "sig": call.signature})
         seals.turn_to("call")
         item = voice.call(identifier, call.name)
-        voice.arguments(item, encoded(call.arguments()).decode())
+        voice.arguments(item, call.text())
         if whole:
             voice.call_end(item)
 
@@ -440,6 +455,9 @@ def _says(part: Any) -> bool:
 
 
 _SILENT: Final = frozenset({"thought", "thoughtSignature"})
+_BESIDE: Final = _SILENT | {"mediaResolution", "partMetadata", "videoMetadata"}
+_KINDS: Final = frozenset({"functionCall", *PARTS})
+_PLAIN: Final = frozenset({"content", "finishReason", "index", "role"})
 _TELLING: Final = frozenset({"error", "promptFeedback"})
 
 
@@ -449,6 +467,34 @@ def _read(payload: bytes) -> Any:
         return loads(payload)
     except ValueError:
         raise RelayError("upstream_bad_response", "The upstream sent an event that is no JSON.") from None
+
+
+def _parts(content: Any) -> list[JSON]:
+    """The parts of a content, each of one kind; some servers write one part, or its text, where a list should be."""
+    found = content
+    if content.__class__ is dict:
+        found = content["parts"] if "parts" in content else {k: v for k, v in content.items() if k != "role"}
+    parts: list[JSON] = []
+    for part in found if found.__class__ is list else [found]:
+        if not part:
+            continue
+        if part.__class__ is dict:
+            parts += _one_by_one(part) if len(part) > 1 else [part]
+        elif part.__class__ is str:
+            parts.append({"text": part})
+    return parts
+
+
+def _one_by_one(part: JSON) -> list[JSON]:
+    """A part that says several things as several parts; a signature belongs to the last."""
+    kinds = [name for name in part if name == "text" or name in _KINDS]
+    if len(kinds) < 2:
+        return [part]
+    beside = {name: value for name, value in part.items() if name not in kinds and name != "thoughtSignature"}
+    parts = [{name: part[name], **beside} for name in kinds]
+    if "thoughtSignature" in part:
+        parts[-1]["thoughtSignature"] = part["thoughtSignature"]
+    return parts
 
 
 def _list(value: Any, name: str) -> list[Any]:

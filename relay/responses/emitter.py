@@ -20,13 +20,16 @@ from typing import Any, Final
 import orjson
 
 from relay.errors import RelayError
-from relay.responses.json import encoded
+from relay.responses.json import encoded, mended_text
 from relay.responses.output import Call, CustomCall, EmulatedCall, Hosted, Item, Message, Reasoning
 from relay.responses.sinks import Sink
 from relay.responses.tools import Tool
 
 OUTPUT_LIMIT_BYTES: Final = 32 * 1024 * 1024
 """Decision 7: what one response retains for its final object."""
+
+LEFT_OUT_LIMIT: Final = 8
+"""How many things that an answer held and nobody could show are told apart in its warnings."""
 
 _HOSTED_PREFIXES: Final = {
     "web_search_call": "ws",
@@ -74,6 +77,7 @@ class Emitter:
     """One response. ``response`` is the Response object being built (see ``responses.response.template``)."""
 
     __slots__ = (
+        "_left_out",
         "_limit",
         "_outputs",
         "_retained",
@@ -119,6 +123,7 @@ class Emitter:
         self._outputs: list[Item] = []
         self._voices: list[Voice] = []
         self._retained = 0
+        self._left_out: set[str] = set()
         self._limit = limit_bytes
 
     # --- what the exchange calls
@@ -193,6 +198,12 @@ class Emitter:
         """A warning of decision 9; one a (param, reason)."""
         if (param, reason) not in self.warnings:
             self.warnings.append((param, reason))
+
+    def left_out(self, what: str) -> None:
+        """A warning that ``what`` (an unknown type's name in it) came from the upstream and could not be shown."""
+        if len(self._left_out) < LEFT_OUT_LIMIT:
+            self._left_out.add(what)
+            self.warn("output", f"{mended_text(what[:128])} that the upstream sent was left out")
 
     def transformation(self, entry: dict[str, Any]) -> None:
         """An entry of ``input_transformations``: ``{id, type, action, reason}`` (responses-api.md §3.6)."""

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from relay.providers.anthropic_stream import LEFT_OUT_LIMIT, Context
+from relay.providers.anthropic_stream import Context
+from relay.responses.emitter import LEFT_OUT_LIMIT
 from relay.responses.envelope import unseal
 from relay.responses.tools import Tool
 from tests.providers.anthropic_support import (
@@ -167,7 +168,7 @@ def test_text_in_a_call_stands_beside_it() -> None:
 def test_text_in_a_block_that_nobody_knows_is_said() -> None:
     heard = hear(start() + block(0, {"type": "novel"}, {"type": "text_delta", "text": "x"}) + end())
     assert heard.text == "x"
-    assert warned(heard) == ["a content block of type 'novel' is not known and was left out"]
+    assert warned(heard) == ["a content block of the type 'novel' that the upstream sent was left out"]
 
 
 def test_arguments_in_a_text_are_a_failure_unless_empty() -> None:
@@ -200,7 +201,7 @@ def test_deltas_that_nobody_knows_are_left_out_with_a_warning() -> None:
         start() + block(0, {"type": "text", "text": "x"}, {"type": "novel_delta", "novel": 1}) + delta(0, None) + end()
     )
     assert (heard.final["status"], heard.text) == ("completed", "x")
-    assert warned(heard)[0] == "a delta of type 'novel_delta' is not known and was left out"
+    assert warned(heard)[0] == "a delta of the type 'novel_delta' that the upstream sent was left out"
 
 
 def test_warnings_about_types_are_bounded() -> None:
@@ -426,7 +427,7 @@ def test_blocks_that_nobody_knows_are_said_again_in_a_pause_only() -> None:
     novel = {"type": "novel", "n": 1}
     heard = hear(start() + block(0, novel) + text(1, "x") + end("pause_turn"), start() + end())
     assert heard.hops[0]["messages"][-1]["content"] == [novel, {"type": "text", "text": "x"}]
-    assert warned(heard) == ["a content block of type 'novel' is not known and was left out"]
+    assert warned(heard) == ["a content block of the type 'novel' that the upstream sent was left out"]
     assert heard.kinds == ["message"]
 
 

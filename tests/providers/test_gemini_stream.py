@@ -182,7 +182,7 @@ def test_other_candidates_and_unknown_parts_are_ignored() -> None:
         {"candidates": [1, None]},
         {"candidates": [{"content": 1}]},
         {"candidates": [{"content": {"parts": 3}}]},
-        chunk("x", None, {"functionCall": 1}, {"executableCode": 1}, {"codeExecutionResult": 1}),  # type: ignore[arg-type]
+        chunk(7, None, {"functionCall": 1}, {"executableCode": 1}, {"codeExecutionResult": 1}),  # type: ignore[arg-type]
         chunk({"toolCall": 1}, {"toolResponse": 1}, {"inlineData": 1}, {"text": 1}, {}),
         chunk(candidate={"groundingMetadata": 1, "urlContextMetadata": [], "citationMetadata": "x"}),
         chunk(candidate={"urlContextMetadata": {"urlMetadata": [1, {}]}, "logprobsResult": 1}),
