@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from relay.errors import RelayError
+from relay.providers.failures import page
 from relay.responses.json import loads
 from relay.upstream import Answer
 from relay.wire.sniff import opened, shape_of
@@ -42,7 +43,9 @@ async def whole_body(answer: Answer, head: bytes) -> Any:
         content = None
     if not isinstance(content, dict | list):
         kind = _content_type(answer).decode("latin-1") or "no content type"
-        raise broken or RelayError("upstream_bad_response", f"The upstream answered with {kind}, not with an answer.")
+        why = " It is a page for people: look at base_url." if page(body) else ""
+        message = f"The upstream answered with {kind}, not with an answer.{why}"
+        raise broken or RelayError("upstream_bad_response", message)
     return content
 
 

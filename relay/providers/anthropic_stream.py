@@ -32,6 +32,7 @@ from relay.providers.anthropic_hosted import MCP, SERVER_TOOLS, Use
 from relay.providers.anthropic_notes import annotation_of, anthropic_usage, dicts
 from relay.providers.base import Continue, Done, UpstreamRequest
 from relay.providers.endings import ending_of, last_events, no_stream, wait_after_reason
+from relay.providers.failures import is_error
 from relay.providers.schema import mismatch
 from relay.providers.splice import Spliced
 from relay.responses.emitter import Voice
@@ -187,7 +188,7 @@ class AnthropicTranslator(Spliced):
         handler = EVENTS.get(kind) if kind.__class__ is str else None
         if handler is not None:
             handler(self, event, payload)
-        elif event.__class__ is dict and event.get("error"):
+        elif event.__class__ is dict and (event.get("error") or (kind is None and is_error(event))):
             raise error_of(event)
 
     def _read(self, name: bytes | None, payload: bytes) -> Any:
@@ -204,7 +205,7 @@ class AnthropicTranslator(Spliced):
 
     def from_body(self, body: JSON) -> None:
         """A whole answer. Raises: RelayError."""
-        if body.get("type") == "error" or (body.get("error") and "content" not in body):
+        if body.get("type") == "error" or ("content" not in body and is_error(body)):
             raise error_of(body)
         content = body.get("content", 0)
         if not isinstance(content, list | str | dict | None) or not (content or body.get("stop_reason")):

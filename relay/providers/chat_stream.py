@@ -19,6 +19,7 @@ from relay.providers.chat_reasoning import Thinking
 from relay.providers.chat_think import ThinkSplitter
 from relay.providers.chat_usage import chat_usage, count_of
 from relay.providers.endings import ending_of, last_events, no_stream, wait_after_reason
+from relay.providers.failures import is_error
 from relay.providers.media import data_url
 from relay.providers.splice import Spliced
 from relay.responses.emitter import Voice
@@ -203,9 +204,9 @@ class ChatTranslator(Spliced):
         usage = chunk.get("usage") or (choice.get("usage") if choice else None) or _groq_usage(chunk)
         if usage.__class__ is dict:
             self._on_usage(usage)
-        if chunk.get("error") or chunk.get("object") == "error":
+        if chunk.get("error") or ((not choices or "base_resp" in chunk) and is_error(chunk)):
             raise error_of(chunk)
-        if choice is not None and (choice.get("error") or choice.get("finish_reason") == "error"):
+        if choice is not None and _failed(choice):
             raise error_of(choice.get("error") or {"message": "The upstream's answer ended with an error."})
         if not chunk:
             return
@@ -390,6 +391,12 @@ def _read(name: bytes | None, payload: bytes) -> Any:
         if name == b"error":
             return {"message": payload.decode("utf-8", "replace")}
         raise RelayError("upstream_bad_response", "The upstream sent an event that is no JSON.") from None
+
+
+def _failed(choice: JSON) -> bool:
+    """OpenRouter says ``stop`` of what its provider ended with an error (OleksandrChekhovskyi/hax#15)."""
+    reasons = (choice.get("finish_reason"), choice.get("native_finish_reason"))
+    return bool(choice.get("error")) or any(isinstance(one, str) and one.lower() == "error" for one in reasons)
 
 
 def _first(choices: Any) -> JSON | None:

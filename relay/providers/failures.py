@@ -226,9 +226,10 @@ def is_error(value: JSON) -> bool:
     base = value.get("base_resp")
     if isinstance(base, dict) and base.get("status_code"):
         return True
+    named = any(value.get(name) for name in ("code", "status", "status_code", "__type"))
+    words = (value.get(name) for name in ("message", "msg", "Message"))
     return any(value.get(name) for name in ("error_code", "error_msg", "detail")) or (
-        any(value.get(name) for name in ("code", "status", "status_code", "__type"))
-        and any(value.get(name) for name in ("message", "msg", "Message"))
+        named and any(isinstance(one, str) and one for one in words)
     )
 
 

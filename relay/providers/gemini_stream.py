@@ -14,7 +14,7 @@ import orjson
 from relay.errors import RelayError
 from relay.providers.base import Continue, Done, UpstreamRequest, Wait
 from relay.providers.endings import ending_of, last_events, no_stream, wait_after_reason
-from relay.providers.failures import clean
+from relay.providers.failures import clean, is_error
 from relay.providers.gemini_calls import PartialCall
 from relay.providers.gemini_failures import MALFORMED, MISSING_SIGNATURE, error_of
 from relay.providers.gemini_grounding import Grounding
@@ -202,8 +202,8 @@ class GeminiTranslator:
             return
         if chunk.__class__ is not dict:
             raise RelayError("upstream_bad_response", "The upstream sent an event that is no object.")
-        if chunk.get("error"):
-            raise error_of(chunk["error"])
+        if chunk.get("error") or ("candidates" not in chunk and is_error(chunk)):
+            raise error_of(chunk)
         usage = chunk.get("usageMetadata")
         if usage.__class__ is dict:
             self._usage = overlaid(self._usage, usage)

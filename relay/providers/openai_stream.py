@@ -16,6 +16,7 @@ import orjson
 
 from relay.errors import RelayError
 from relay.providers.base import Done, Wait
+from relay.providers.failures import is_error
 from relay.providers.openai_failures import in_band
 from relay.providers.openai_items import DELTAS, FILLED, Kind, Part, Passed, announcement, blank, part_kind
 from relay.providers.openai_response import Context, finished, started
@@ -133,6 +134,8 @@ class ResponsesTranslator:
         if status == "failed" or (body.get("error") and status not in ("completed", "incomplete")):
             raise in_band(body, self._voice)
         if not isinstance(body.get("output"), list):
+            if is_error(body):
+                raise in_band(body, self._voice)
             raise RelayError("upstream_bad_response", "The upstream's answer is no Response.")
         self._adopt(body)
         self._begin()
@@ -166,7 +169,7 @@ class ResponsesTranslator:
         kind = content.get("type")
         if not isinstance(kind, str):
             kind, altered = (name or b"").decode("utf-8", "replace"), True
-        if kind == "error" or (content.get("error") and not kind.startswith("response.")):
+        if kind == "error" or (not kind.startswith("response.") and _fails(kind, content)):
             raise in_band(content, self._voice)
         if not kind.startswith("response."):
             self.ignored += 1
@@ -454,6 +457,10 @@ class ResponsesTranslator:
             track.locate(event)
             track.steps.add(event.name.rpartition(".")[2])
         self._pass(event)
+
+
+def _fails(kind: str, content: JSON) -> bool:
+    return bool(content.get("error")) or (not kind and is_error(content))
 
 
 def _nonsense(payload: bytes) -> RelayError:

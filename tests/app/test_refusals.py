@@ -251,3 +251,19 @@ def test_tokens_are_estimated_where_the_server_cannot_count(answer: Says, dialec
 )
 def test_other_refusals_to_count_are_told(answer: Says, status: int, dialect: str) -> None:
     assert ask([answer], {}, dialect=dialect, path=COUNT).status == status
+
+
+# --- a wrong base_url
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_page_in_place_of_an_answer_points_to_base_url(stream: bool, dialect: str) -> None:
+    page = b"<!doctype html><html><body>Welcome</body></html>"
+    told = ask([Says(page)], {"stream": stream}, dialect=dialect)
+    assert (told.status, told.body["error"]["code"]) == (502, "upstream_bad_response")
+    assert "base_url" in told.body["error"]["message"]
+    for status in (404, 405):
+        told = ask([Says(page, status)], {"stream": stream}, dialect=dialect)
+        assert (told.status, told.body["error"]["code"]) == (502, "upstream_misconfigured")
+        assert "base_url" in told.body["error"]["message"]

@@ -14,12 +14,13 @@ import pytest
 from relay.errors import KINDS, RelayError
 from relay.providers import anthropic, chat, gemini, openai
 from relay.providers.anthropic_failures import error_of as anthropic_error
-from relay.providers.base import Provider
+from relay.providers.base import Done, Provider
 from relay.providers.chat_failures import error_of as chat_error
 from relay.providers.conditions import MILD, OVERFLOWS, SPECIFIC, VAGUE, plain
 from relay.providers.failures import cannot_count, is_error, settled
 from relay.providers.gemini_failures import error_of as gemini_error
 from relay.providers.openai_failures import SEALED, in_band
+from tests.providers.test_contract import translator
 
 PROVIDERS: tuple[Provider, ...] = (chat.PROVIDER, anthropic.PROVIDER, gemini.PROVIDER, openai.PROVIDER)
 EVERY = pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
@@ -550,3 +551,70 @@ def test_reasoning_that_an_upstream_cannot_open_asks_for_a_repair(members: dict[
 def test_the_same_inside_a_200() -> None:
     found = in_band(error("The encrypted content could not be verified.", code="invalid_encrypted_content"), None)  # type: ignore[arg-type]
     assert (found.status, found.code, found.repair) == (400, "invalid_encrypted_content", SEALED)
+
+
+# --- errors inside a 200, as each dialect's translator meets them
+
+INSIDE: dict[str, tuple[Any, str]] = {
+    "an error object": (error("no", code="rate_limit_exceeded"), "rate_limited"),
+    "a status beside words": ({"code": 429, "message": "no"}, "rate_limited"),
+    "DashScope": ({"request_id": "q", "code": "Throttling.RateQuota", "message": "no"}, "rate_limited"),
+    "MiniMax": (
+        {"id": "x", "choices": None, "base_resp": {"status_code": 1008, "status_msg": "no"}},
+        "upstream_billing",
+    ),
+    "Cloudflare": ({"success": False, "errors": [{"code": 3040, "message": "no"}]}, "overloaded"),
+    "Baidu": ({"error_code": 18, "error_msg": "Open api qps request limit reached"}, "rate_limited"),
+    "FastAPI": ({"detail": "Input is too long for requested model."}, "context_length_exceeded"),
+    "AWS": ({"__type": "x#ThrottlingException", "message": "no"}, "rate_limited"),
+    "a filter": (error("no", code="content_filter"), "content_policy"),
+}
+
+
+@EVERY
+@pytest.mark.parametrize(("body", "kind"), INSIDE.values(), ids=INSIDE)
+def test_an_error_inside_a_200_keeps_its_meaning(provider: Provider, body: Any, kind: str) -> None:
+    one, _ = translator(provider)
+    with pytest.raises(RelayError) as event:
+        one.feed(b"data: " + json.dumps(body).encode() + b"\n\n")
+    assert event.value.kind == kind
+    one, _ = translator(provider)
+    with pytest.raises(RelayError) as whole:
+        one.from_body(body)
+    assert whole.value.kind == kind
+
+
+@EVERY
+def test_an_event_that_is_named_error_is_one(provider: Provider) -> None:
+    one, _ = translator(provider)
+    with pytest.raises(RelayError) as caught:
+        one.feed(b'id:1\nevent:error\n:HTTP_STATUS/429\ndata:{"code":"Throttling","message":"no"}\n\n')
+    assert caught.value.kind == "rate_limited"
+
+
+CHOICE = {"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}
+
+
+@pytest.mark.parametrize(
+    ("chunk", "failed"),
+    [
+        ({"choices": [{**CHOICE, "native_finish_reason": "error"}]}, True),
+        ({"choices": [{**CHOICE, "native_finish_reason": "ERROR"}]}, True),
+        ({"choices": [{**CHOICE, "finish_reason": "error"}]}, True),
+        ({"choices": [{**CHOICE, "error": {"code": 502, "message": "no"}}]}, True),
+        ({"choices": [CHOICE], "error": {"code": 502, "message": "no"}}, True),
+        ({"choices": [CHOICE], "base_resp": {"status_code": 1027, "status_msg": "no"}}, True),
+        ({"choices": [{**CHOICE, "native_finish_reason": "end_turn"}]}, False),
+        ({"choices": [{**CHOICE, "native_finish_reason": None}]}, False),
+        ({"choices": [CHOICE], "base_resp": {"status_code": 0, "status_msg": ""}}, False),
+        ({"choices": [CHOICE], "code": 0, "message": "ok"}, False),
+    ],
+)
+def test_what_stands_beside_the_choices(chunk: dict[str, Any], failed: bool) -> None:
+    one, _ = translator(chat.PROVIDER)
+    if failed:
+        with pytest.raises(RelayError):
+            one.feed(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+    else:
+        one.feed(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+        assert one.close() == Done("completed")
