@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from relay.errors import RelayError
-from relay.providers.base import Warnings
+from relay.providers.base import Warnings, nudge
 from relay.providers.schema import ANTHROPIC, reduced
 from relay.responses.tools import JSON, Choice, Tool
 
@@ -18,8 +18,6 @@ NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 NAME_LIMIT: Final = 128
 JSON_TOOL: Final = "json_response"
 """The tool that stands for a schema where there is no other way (§1.5)."""
-
-NUDGE: Final = "You must answer by calling a tool."
 
 
 class Hosted:
@@ -162,12 +160,12 @@ def chosen(
         name = HOSTED_NAMES.get(hosted_kind(choice.hosted_type or "") or "")
         if name is None:
             warnings.add("tool_choice", "a tool of an MCP server cannot be forced")
-            return None, NUDGE
+            return None, nudge(None)
     else:
         name = names[str(choice.key)] if mode == "named" else None
     if not forced:
         warnings.add("tool_choice", "this model cannot be forced to call a tool: it was asked to")
-        return None, NUDGE if name is None else f"{NUDGE[:-1]} named {name}."
+        return None, nudge(name)
     return ({"type": "any"} if name is None else {"type": "tool", "name": name}), None
 
 

@@ -272,6 +272,11 @@ def warn_cache_options(options: JSON, warnings: Warnings) -> None:
             warnings.add(f"prompt_cache_options.{name}", "not supported by this upstream")
 
 
+def nudge(name: str | None) -> str:
+    """What a model is told that has to call a tool and cannot be forced; ``name``: the only one that will do."""
+    return "You must answer by calling a tool." if name is None else f"You must answer by calling a tool named {name}."
+
+
 # --- names of tools and ids of calls
 
 

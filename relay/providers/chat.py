@@ -27,6 +27,7 @@ from relay.providers.base import (
 )
 from relay.providers.capabilities import capabilities
 from relay.providers.capabilities.chat import ROWS
+from relay.providers.chat_choice import REPAIR, put_choice, reconcile
 from relay.providers.chat_failures import http_error
 from relay.providers.chat_messages import Messages
 from relay.providers.chat_stream import ChatTranslator, Context
@@ -314,6 +315,8 @@ def _tools(build: _Build, names: Mapping[str, str]) -> dict[str, Tool]:
     """Declare the tools and the choice; the tools by wire name."""
     request, record, body = build.request, build.record, build.body
     choice = request.tools.choice
+    refused = REPAIR in build.repairs
+    record = {**record, "allowed_tools": False} if refused else record
     offered = request.tools.tools
     if choice.mode == "allowed" and not record["allowed_tools"]:
         offered = tuple(tool for tool in offered if tool.key in choice.keys)
@@ -329,19 +332,12 @@ def _tools(build: _Build, names: Mapping[str, str]) -> dict[str, Tool]:
     if not declared:
         return known
     body["tools"] = declared
-    named = {name: _reference(tool, name) for name, tool in known.items()}
-    if choice.mode == "named":
-        body["tool_choice"] = named[names[str(choice.key)]]
-    elif choice.mode == "allowed" and record["allowed_tools"]:
-        allowed = [named[names[key]] for key in choice.keys]
-        body["tool_choice"] = {
-            "type": "allowed_tools",
-            "allowed_tools": {"mode": choice.allowed_mode, "tools": allowed},
-        }
-    elif choice.mode == "allowed":
-        body["tool_choice"] = choice.allowed_mode
-    elif "tool_choice" in request.params:
-        body["tool_choice"] = choice.mode
+    references = {tool.key: _reference(tool, name) for name, tool in known.items()}
+    put_choice(body, choice, references, record, given="tool_choice" in request.params)
+    chosen = names[str(choice.key)] if choice.mode == "named" else None
+    asked = reconcile(body, choice, chosen, record, build.warnings, refused=refused)
+    if asked is not None:
+        build.system.append(asked)
     return known
 
 

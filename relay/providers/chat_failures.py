@@ -15,6 +15,12 @@ from relay.providers.failures import classify, refused, said
 REPAIRS: Final[Mapping[str, re.Pattern[str]]] = {
     "stream_options": re.compile(r"stream_options|include_usage"),
     "logprobs": re.compile(r"logprobs"),
+    "tool_choice": re.compile(
+        r"tool_choice.{0,120}(not (be )?(support|compat|allow|permit)|incompatible|unsupported|only|must|should be)"
+        r"|(not support|unsupported|incompatible|invalid).{0,60}tool_choice"
+        r"|tool[_ ]choice`? forces|forced tool use is not supported",
+        re.IGNORECASE | re.DOTALL,
+    ),
 }
 """Repair -> what an upstream's 400 or 422 says when ``build`` should leave it out."""
 

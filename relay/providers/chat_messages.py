@@ -321,8 +321,7 @@ class Messages:
             text = "".join(thoughts.texts)
             if text:
                 message[self._record["reasoning_in_field"]] = text
-            elif replay == "tool_turns":
-                # the server refuses a turn with calls that lacks its reasoning
+            elif calls and self._record["misses_reasoning"]:
                 self._warnings.add("input", "the reasoning of a turn with tool calls is lost")
                 message[self._record["reasoning_in_field"]] = " "
 

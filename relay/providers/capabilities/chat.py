@@ -11,7 +11,10 @@ later ones are marked user messages); ``alternate``: user messages in a row are 
 ``sampling``: ``full`` or ``none``; ``names``: our field -> theirs; ``drops``: parameters left out with a warning;
 ``tiers``: ``service_tier`` as it is sent, empty for nothing, absent for a warning; ``reasoning_out_fields``: names
 in which raw reasoning arrives, the first non-empty one counts; ``reasoning_in_field`` and ``must_replay`` (``never``,
-``tool_turns``, ``always``, ``details``): where and when it goes back; ``usage_in_stream``: ``option`` or ``always``;
+``tool_turns``, ``always``, ``details``): where and when it goes back; ``misses_reasoning``: a turn with calls that
+lacks it is refused; ``forced_choice``: how a forced ``tool_choice`` goes with thinking: ``native``, ``still`` (it does
+not, and thinking can be switched off), ``required`` (a call can be forced, but not which), ``words`` (it is asked for);
+``usage_in_stream``: ``option`` or ``always``;
 ``json_schema``: ``native`` or ``fallback``; ``empty_content``: of an assistant message with calls only, ``omit`` for no
 key; ``json_arguments``: history arguments must be JSON; ``closed_prompt``: say that a last assistant message is not to
 be continued; ``cache_marks``: ``openai``, ``anthropic`` or None;
@@ -63,6 +66,8 @@ _DEFAULT: Final[dict[str, Any]] = {
     "reasoning_out_fields": ("reasoning_content", "reasoning", "thinking"),
     "reasoning_in_field": "reasoning_content",
     "must_replay": "never",
+    "misses_reasoning": False,
+    "forced_choice": "native",
     "usage_in_stream": "option",
     "json_schema": "native",
     "custom_tools": False,
@@ -117,7 +122,14 @@ _OPENAI_HOSTS: Final = ("api.openai.com", ".openai.azure.com")
 _OPENAI_QUIRKS: Final = ("openai", "azure")
 
 # servers that render a model's own template: many of these want one system message, in front, and parse arguments
-_TEMPLATED: Final[dict[str, Any]] = {"mid_system": "user_marker", "json_arguments": True}
+_TEMPLATED: Final[dict[str, Any]] = {"mid_system": "user_marker", "json_arguments": True, "misses_reasoning": False}
+
+# platform.kimi.ai/docs/guide/use-thinking-models; the plan for coding has names of its own (kimi.com/code/docs, and
+# github.com/1jehuang/jcode/issues/322 for what it refuses)
+_KIMI_ALWAYS_THINKS: Final = ("*kimi-k2*thinking*", "*kimi-k2.[7-9]*", "*kimi-for-coding*", "k2p[7-9]*", "*/k2p[7-9]*")
+_KIMI_3: Final = ("*kimi-k[3-9]*", "k[3-9]", "k[3-9][-.:]*", "*/k[3-9]", "*/k[3-9][-.:]*")
+_KIMI_THINKS: Final = (*_KIMI_ALWAYS_THINKS, *_KIMI_3, "*kimi-k2.[5-6]*", "k2p[5-6]*", "*/k2p[5-6]*")
+_MOONSHOT_HOSTS: Final = ("api.moonshot.ai", "api.moonshot.cn", "api.kimi.com")
 
 _VLLM_FORWARD: Final = (
     "top_k",
@@ -186,10 +198,8 @@ ROWS: Final[tuple[Row, ...]] = (
     # --- models, wherever they run
     Row({"alternate": True}, models=("*gemma*",)),
     Row({"sees": False}, models=("*deepseek*", "*gpt-oss*", "*codestral*", "*qwen3-coder*", "*gpt-3.5*")),
-    Row(
-        {"must_replay": "always"},
-        models=("*kimi-k2*thinking*", "*kimi-k2.[5-9]*", "*kimi-k[3-9]*", "*glm-4.[5-9]*", "*glm-[5-9]*"),
-    ),
+    Row({"must_replay": "always"}, models=("*glm-4.[5-9]*", "*glm-[5-9]*")),
+    Row({"must_replay": "always", "misses_reasoning": True}, models=_KIMI_THINKS),
     # --- servers
     Row(_OPENAI, hosts=_OPENAI_HOSTS, quirks=_OPENAI_QUIRKS),
     Row(
@@ -284,6 +294,8 @@ ROWS: Final[tuple[Row, ...]] = (
             "efforts": ladder("none", "low", "high", "max", minimal="low", medium="high", xhigh="high"),
             "reasoning_in_field": "reasoning_content",
             "must_replay": "tool_turns",
+            "misses_reasoning": True,
+            "forced_choice": "still",  # github.com/deepseek-ai/DeepSeek-V3/issues/1376
             "json_schema": "fallback",
             "json_arguments": True,
             "audio": False,
@@ -352,7 +364,7 @@ ROWS: Final[tuple[Row, ...]] = (
             "drops": ("logit_bias", "seed"),
         },
         quirks=("moonshot",),
-        hosts=("api.moonshot.ai", "api.moonshot.cn"),
+        hosts=_MOONSHOT_HOSTS,
     ),
     Row(
         {
@@ -366,6 +378,32 @@ ROWS: Final[tuple[Row, ...]] = (
         hosts=("api.z.ai", "open.bigmodel.cn"),
     ),
     # --- models behind one server
+    Row(
+        {"forced_choice": "still"},  # github.com/can1357/oh-my-pi/issues/1077
+        models=("*kimi-k2.[5-6]*",),
+        quirks=("moonshot",),
+        hosts=_MOONSHOT_HOSTS,
+    ),
+    Row(
+        # "disabled" is an error here, and so is every forced choice: github.com/UKGovernmentBEIS/inspect_ai/pull/5152
+        {"efforts": {**dict.fromkeys(LEVELS, (None, False)), "none": (None, True)}, "forced_choice": "words"},
+        models=_KIMI_ALWAYS_THINKS,
+        quirks=("moonshot",),
+        hosts=_MOONSHOT_HOSTS,
+    ),
+    Row(
+        # platform.kimi.ai/docs/guide/use-reasoning-effort: no "thinking" member, sampling is fixed
+        {
+            "effort": "reasoning_effort",
+            "efforts": ladder("low", "high", "max", medium="high", xhigh="high"),
+            "forced_choice": "required",
+            "sampling": "none",
+            "drops": ("logit_bias", "seed", "presence_penalty", "frequency_penalty"),
+        },
+        models=_KIMI_3,
+        quirks=("moonshot",),
+        hosts=_MOONSHOT_HOSTS,
+    ),
     Row(
         {**_OPENAI_REASONS, "efforts": ladder("low", "medium", "high")},
         models=("o1*", "o3*", "o4*"),
