@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from relay.app import create, models, session, stored
 from relay.app.access import log_answer, log_refusal
 from relay.app.exchange import Exchange
-from relay.app.guard import Guard
+from relay.app.guard import Guard, take_place
 from relay.app.paths import api_path
 from relay.app.replies import ClientLeft, Receive, Scope, Send, headers_of, send_json
 from relay.app.services import Services, log
@@ -156,6 +156,7 @@ class Application:
                     return
                 self.guard.check_browser(exchange.headers, method, bodiless=row.bodiless)
                 exchange.caller = self.guard.caller(exchange.headers)
+                take_place(exchange.scope)
             handler = row.methods.get("GET" if method == "HEAD" else method)
             if handler is None:
                 allowed = ", ".join(row.methods)

@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from relay.app.replies import Scope
 from relay.config import ServerSettings, is_loopback
 from relay.errors import RelayError
 
@@ -25,6 +26,13 @@ class Caller(NamedTuple):
 
 
 _ANONYMOUS: Final = Caller("anonymous")
+
+
+def take_place(scope: Scope) -> None:
+    """Tell our server that a request is let in; where it has no place for it: RelayError ``overloaded``."""
+    admit = (scope.get("extensions") or {}).get("relay.admit")
+    if admit is not None and not admit():
+        raise RelayError("overloaded", "The relay has too many connections.", retry_after_s=1)
 
 
 class Guard:

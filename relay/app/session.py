@@ -15,7 +15,7 @@ import orjson
 from relay.app.access import log_answer, log_refusal
 from relay.app.attachments import SocketMessages, WriteNow
 from relay.app.create import new_emitter
-from relay.app.guard import Guard
+from relay.app.guard import Guard, take_place
 from relay.app.keeping import keeper
 from relay.app.lanes import Lanes, lane_name
 from relay.app.memory import LIMIT_BYTES as MEMORY_LIMIT_BYTES
@@ -143,6 +143,7 @@ async def serve(
         guard.allowed_origin(headers)
         guard.check_browser(headers, "GET")
         guard.caller(headers)
+        take_place(scope)
         if not services.settings.server.websocket:
             raise RelayError("upgrade_required", "WebSocket mode is switched off here; use HTTP.")
         if services.draining:

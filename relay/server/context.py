@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from relay.server.door import Door
 from relay.server.limits import Limits
 
 if TYPE_CHECKING:
@@ -42,10 +43,14 @@ class Context:
     limits: Limits
     state: dict[str, Any] | None = None  # of the lifespan protocol; a scope gets a copy
     draining: bool = False
+    door: Door = field(init=False)
     connections: set[Connection] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     upgrade: Upgrade | None = None  # what takes over after a WebSocket handshake
     on_empty: Callable[[], None] | None = None  # called when the last connection has closed
+
+    def __post_init__(self) -> None:
+        self.door = Door(self.settings.max_connections, self.limits.head_places)
 
     def add(self, connection: Connection) -> None:
         """A connection has opened."""

@@ -11,10 +11,9 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final
 
-from relay.server.context import Scope
-
 if TYPE_CHECKING:
     from relay.config import Network
+    from relay.server.context import Scope
 
 _MOST_HOPS: Final = 32  # that are looked at: a client may write thousands of addresses
 # Some proxies append the port, which is not kept. No IPv6 zone: it means nothing on another machine.

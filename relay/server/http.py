@@ -17,7 +17,9 @@ from urllib.parse import unquote
 
 from relay.errors import RelayError
 from relay.server.context import Context, Scope, logger
+from relay.server.door import Seat, stranger_address
 from relay.server.forwarded import believe, trusts
+from relay.server.limits import Limits
 from relay.server.parsers import Events, Parser
 from relay.server.refusals import refusal_headers
 from relay.server.request import Request
@@ -42,10 +44,14 @@ class HttpConnection(asyncio.Protocol):
         self._base: dict[str, Any] = {}  # what all scopes of this connection share
         self._proxied = False  # the peer is one of ``trusted_proxies``
         self._head: Head | None = None  # parsed, not yet begun
+        self._window_ends_at: float | None = None  # of a body that is coming; no window while we do not read
+        self._window_from_bytes = 0
+        self._windows = 0  # that have ended
+        self._silent_at = 0.0  # when a body that brings nothing has taken too long
         self._ended = False  # the parser has seen the request's end
         self._request: Request | None = None
         self._task: asyncio.Task[None] | None = None
-        self._refused = False  # over ``max_connections``
+        self._seat: Seat
         self._closing = False
         self._reading_paused = False
         self._behind = False  # ``_go_on`` is scheduled
@@ -64,21 +70,24 @@ class HttpConnection(asyncio.Protocol):
         self._transport = transport = cast(asyncio.Transport, transport)
         self.write = transport.write
         context, limits = self._context, self._limits
-        others = len(context.connections)
-        context.add(self)
-        self._refused = others >= context.settings.max_connections
-        if others >= context.settings.max_connections + limits.refused_connections:
+        base = base_scope(context, transport)
+        seat = context.door.enter(stranger_address(context.settings, base["client"]), self._give_up)
+        if seat is None:
             self._closing = True
             transport.abort()
             return
+        self._seat = seat
+        context.add(self)
         transport.set_write_buffer_limits(high=limits.write_high_bytes, low=limits.write_low_bytes)
-        self._base = base_scope(context, transport)
+        self._base = base
         self._proxied = trusts(context.settings.trusted_proxies, self._base["client"])
         self._arm(limits.head_s, self._on_idle)
         logger.debug("connection from %s", self._base["client"])
 
     def data_received(self, data: bytes) -> None:
         if not self._closing:
+            if self._seat.resting:
+                self._context.door.wake(self._seat)
             self._scanner.feed(data)
             self._advance()
 
@@ -93,8 +102,9 @@ class HttpConnection(asyncio.Protocol):
         self._cancel_timer()
         self.paused = False
         self._wake_writers()
-        self._context.remove(self)
         if self._base:
+            self._context.door.leave(self._seat)
+            self._context.remove(self)
             logger.debug("connection from %s closed", self._base["client"])
 
     def pause_writing(self) -> None:
@@ -168,8 +178,6 @@ class HttpConnection(asyncio.Protocol):
     def _begin(self, head: Head) -> None:
         """Start the app on a request whose head is there, or hand the connection over."""
         self._head = None
-        if self._refused:
-            raise RelayError("overloaded", "The server has too many connections.", retry_after_s=1)
         close, expects, upgrade = head.version != "1.1", False, False
         for name, value in head.headers:
             if name == b"connection":
@@ -215,7 +223,9 @@ class HttpConnection(asyncio.Protocol):
         self._closing = True
         self._cancel_timer()
         assert self._context.upgrade is not None
-        self._context.upgrade(self._context, self._transport, Handshake(head, scope, self._scanner.take_rest()))
+        self._context.upgrade(
+            self._context, self._transport, Handshake(head, scope, self._scanner.take_rest(), self._seat)
+        )
         self._context.remove(self)
 
     # --- what a request calls ---
@@ -233,7 +243,11 @@ class HttpConnection(asyncio.Protocol):
                 waiter.set_result(None)
 
     def may_keep_alive(self) -> bool:
-        return not self._context.draining
+        return not (self._context.draining or self._seat.extra)
+
+    def admit(self) -> bool:
+        """The app has let the request in; whether there is a place for it."""
+        return self._context.door.admit(self._seat)
 
     def on_body_taken(self, *, continued: bool) -> None:
         """The app took what was there of the body, or wants a body that the client holds back."""
@@ -266,9 +280,11 @@ class HttpConnection(asyncio.Protocol):
             return
         scanner.next()
         self._ended = False
+        self._window_ends_at, self._windows = None, 0
         if scanner.waiting_bytes:
             self._advance()
         else:
+            self._context.door.rest(self._seat)
             self._watch()
 
     def on_failure(self, error: BaseException | None) -> None:
@@ -286,6 +302,11 @@ class HttpConnection(asyncio.Protocol):
             self._answer(RelayError("internal", "The server had an error while processing the request."))
 
     # --- the end ---
+
+    def _give_up(self) -> None:
+        """The place is another's; no request is under way."""
+        logger.debug("connection from %s gives its place up", self._base["client"])
+        self._finish(linger=False)
 
     def drain(self) -> None:
         """Close now if nothing runs, else after the running response."""
@@ -378,13 +399,34 @@ class HttpConnection(asyncio.Protocol):
         limits, request, scanner = self._limits, self._request, self._scanner
         if request is not None:
             if scanner.complete or self._reading_paused or request.awaits_continue:
-                self._on_deadline = None
+                self._on_deadline = self._window_ends_at = None
             else:
-                self._arm(limits.body_s, self._on_silence)
+                self._watch_body(limits)
         elif not scanner.waiting_bytes:
             self._arm(limits.idle_s, self._on_idle)
         elif self._on_deadline != self._on_slow_head:  # counted from the first byte
             self._arm(limits.head_s, self._on_slow_head)
+
+    def _watch_body(self, limits: Limits) -> None:
+        """More of a body must come: at once some of it, and enough in each window but the first."""
+        now = self._loop.time()
+        self._silent_at = now + limits.body_s
+        if self._window_ends_at is None:
+            self._window_ends_at, self._window_from_bytes = now + limits.body_window_s, self._scanner.received_bytes
+        self._arm(min(self._silent_at, self._window_ends_at) - now, self._on_slow_body)
+
+    def _on_slow_body(self) -> None:
+        limits, received, now = self._limits, self._scanner.received_bytes, self._loop.time()
+        least, seconds = limits.body_window_bytes, limits.body_window_s
+        if now >= self._silent_at - 0.001:
+            self._refuse(RelayError("request_timeout", "The request's body stopped coming."))
+        elif self._windows and received - self._window_from_bytes < least:
+            words = f"The request's body comes too slowly: under {least:,} bytes in {seconds:g} s."
+            self._refuse(RelayError("request_timeout", words))
+        else:
+            self._windows += 1
+            self._window_ends_at, self._window_from_bytes = now + seconds, received
+            self._arm(min(self._silent_at, self._window_ends_at) - now, self._on_slow_body)
 
     def _watch_unsent(self) -> None:
         self._unsent_bytes = unsent_bytes(self._transport)
@@ -426,9 +468,6 @@ class HttpConnection(asyncio.Protocol):
 
     def _on_slow_head(self) -> None:
         self._refuse(RelayError("request_timeout", "The request's headers took too long."))
-
-    def _on_silence(self) -> None:
-        self._refuse(RelayError("request_timeout", "The request's body stopped coming."))
 
     def _on_stall_check(self) -> None:
         unsent, now = unsent_bytes(self._transport), self._loop.time()

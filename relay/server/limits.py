@@ -16,6 +16,8 @@ class Limits:
     write_low_bytes: int = 32 * 1024
     head_s: float = 10.0  # from a head's first byte to its last: 408; also the TLS handshake
     body_s: float = 30.0  # of silence while more of a body must come: 408
+    body_window_s: float = 30.0  # in each of which, the first apart, a body brings at least ``body_window_bytes``: 408
+    body_window_bytes: int = 1024
     idle_s: float = 75.0  # between requests
     stall_s: float = 60.0  # in which a client takes none of what waits for it: it has left
     linger_s: float = 2.0  # in which a client may still read an answer that came before its request had ended
@@ -29,7 +31,7 @@ class Limits:
     grace_s: float = 1.0  # when stopping: for a request on a connection that was accepted or kept open before
     deadline_s: float = 10.0  # for ``on_deadline``
     flush_s: float = 1.0  # after ``on_deadline``, before running requests are cancelled
-    refused_connections: int = 256  # beyond ``max_connections``: these get a 503, those beyond them nothing
+    head_places: int = 64  # beyond ``max_connections``, for probes and for whom a place is found (``door``)
     backlog: int = 2048
     restart_s: float = 0.1  # before a crashed worker's first restart; doubled each time
     restart_max_s: float = 30.0

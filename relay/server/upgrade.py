@@ -4,8 +4,8 @@
 HTTP/1.1 with ``Upgrade: websocket`` was read whole and passed the rules of ``wire/http1``. The HTTP connection has then
 let go of the transport: it has no timer and no task, and leaves ``context.connections`` when ``upgrade`` has returned.
 Before that the handler calls ``transport.set_protocol(self)`` and ``context.add(self)``; on ``connection_lost`` it
-calls ``context.remove(self)``; its tasks go through ``context.start(task)``. The handler answers the handshake itself,
-a refusal included, and closes the connection after one.
+calls ``context.remove(self)`` and ``context.door.leave(seat)``; its tasks go through ``context.start(task)``. The
+handler answers the handshake itself, a refusal included, and closes the connection after one.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from relay.server.context import Connection, Context, Scope
+from relay.server.door import Seat
 from relay.wire.http1 import Head
 
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """A handshake request: its head (lower-case names), its scope, and the bytes that came after it.
+    """A handshake request: its head (lower-case names), its scope, the bytes that came after it, its connection's seat.
 
     ``scope`` is a ``websocket`` scope without ``subprotocols``: type, asgi, http_version, scheme (ws, wss), path,
     raw_path, query_string, root_path, headers, client, server, extensions ({}), and state where there is a lifespan.
@@ -29,6 +30,7 @@ class Handshake:
     head: Head
     scope: Scope
     data: bytes
+    seat: Seat
 
 
 class Upgrade(Protocol):

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from math import inf
 from typing import Any, Final
 
 from relay.errors import RelayError
 from relay.server.context import Connection, Context, Message, Scope, logger
+from relay.server.door import Seat
 from relay.server.refusals import refusal_headers
 from relay.server.sockets import unsent_bytes
 from relay.server.upgrade import Handshake
@@ -59,6 +61,7 @@ class WebSocket(asyncio.Protocol):
         "_reader",
         "_refusal",
         "_scope",
+        "_seat",
         "_stalled_at",
         "_taken_bytes",
         "_task",
@@ -78,6 +81,7 @@ class WebSocket(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         # opening
         self._upgrade: wire.Upgrade | None = None
+        self._seat: Seat
         self._scope: Scope = {}  # until the app has answered
         self._early = b""  # what came before the app accepted
         self._refusal: tuple[int, list[tuple[bytes, bytes]]] | None = None
@@ -105,7 +109,7 @@ class WebSocket(asyncio.Protocol):
 
     def begin(self, handshake: Handshake) -> None:
         """Start the app on the handshake, or refuse it."""
-        context, self._scope = self._context, handshake.scope
+        context, self._scope, self._seat = self._context, handshake.scope, handshake.seat
         try:
             if context.draining:
                 raise RelayError("draining", "The server is shutting down.", retry_after_s=1)
@@ -119,6 +123,7 @@ class WebSocket(asyncio.Protocol):
             "websocket.http.response": {},
             "relay.send_batch": {},
             "relay.write": self.write_now,
+            "relay.admit": partial(context.door.admit, handshake.seat),
         }
         self._early = handshake.data
         # The one task of this socket: the app reads and writes in it, the transport's callbacks cannot await.
@@ -167,6 +172,7 @@ class WebSocket(asyncio.Protocol):
         self._abort_at = inf
         self._leave(_ABNORMAL, "")
         self._rearm()
+        self._context.door.leave(self._seat)
         self._context.remove(self)
 
     def pause_writing(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 import websockets
 
 from relay.cli.logs import RequestFilter, TextFormatter
+from relay.server import http as server_http
 from tests.app.support import post, relaying
 from tests.app.test_door import BODY, JSON, ask, error, one
 from tests.server.support import PARSERS, Client
@@ -370,5 +371,40 @@ def test_a_handshake_that_the_server_refuses_is_one_line(lines: list[str]) -> No
             (line,) = lines_of(lines, answer.headers["x-request-id"])
             assert "WebSocket /v1/responses refused with 400" in line
             client.leave()
+
+    run(knock())
+
+
+# --- strangers
+
+
+@pytest.mark.parametrize("http", PARSERS)
+def test_strangers_leave_room_for_those_with_a_key(http: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue 10 point 4, with the key that the guard knows; each connection from an address of its own."""
+    numbers = iter(range(1_000))
+    monkeypatch.setattr(server_http, "stranger_address", lambda settings, peer: f"10.0.0.{next(numbers)}")
+
+    async def knock() -> None:
+        async with relaying(http=http, server={"max_connections": 4}, **KEYED) as relay:
+            begun = [await Client.connect(relay.port) for _ in range(4)]
+            for client in begun:
+                client.write(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n")
+            assert relay.server is not None
+            door = relay.server._context.door
+            await until(lambda: door.taken == 4 and not any(door._rows))
+            assert (await ask(relay, "/healthz")).status == 200
+            refused = await ask(relay, "/v1/models", api_key="the-relays-own-secret")
+            assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+            assert error(refused)["code"] == "server_overloaded"
+            assert (await ask(relay, "/v1/models", api_key="wrong")).status == 401
+            begun[0].write(b"\r\n")
+            assert (await begun[0].answer()).status == 401  # a stranger still, and idle now
+            url = f"ws://127.0.0.1:{relay.port}/v1/responses"
+            headers = {"api-key": "the-relays-own-secret"}
+            async with websockets.connect(url, additional_headers=headers, proxy=None) as socket:
+                assert await begun[0].ended() == b""
+                assert (await ask(relay, "/v1/models", api_key="the-relays-own-secret")).status == 503
+                await socket.send("{")
+                assert orjson.loads(await socket.recv())["status"] == 400
 
     run(knock())

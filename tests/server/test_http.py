@@ -84,7 +84,7 @@ def test_scope(http: str) -> None:
         assert first["headers"] == [(b"host", b"test:1"), (b"x-twice", b"1"), (b"x-twice", b"2"), (b"empty", b"")]
         assert first["client"] == peer
         assert first["server"] == ("127.0.0.1", server.port)
-        assert set(first["extensions"]) == {"relay.cancel", "relay.write"}
+        assert set(first["extensions"]) == {"relay.cancel", "relay.write", "relay.admit"}
         assert first["state"] == {"shared": shared, "own": True}
         assert first["state"]["shared"] is shared
         assert second["state"] == {"shared": shared, "own": True}

@@ -174,26 +174,41 @@ def test_a_long_response_is_not_idle(http: str) -> None:
     run(main())
 
 
+async def admitting(scope, receive, send) -> None:
+    """As the relay: what is let in needs a place."""
+    if scope["type"] == "http" and not scope["extensions"]["relay.admit"]():
+        headers = [(b"content-length", b"0"), (b"retry-after", b"1")]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+    else:
+        await echo(scope, receive, send)
+
+
 def test_connections_over_the_limit_get_503(http: str) -> None:
     async def main() -> None:
-        limits = Limits(refused_connections=2)
-        async with serving(echo, http=http, max_connections=2, limits=limits) as server:
+        limits = Limits(head_places=2)
+        async with serving(admitting, http=http, max_connections=2, limits=limits) as server:
             kept = [await Client.connect(server) for _ in range(2)]
             for client in kept:
                 assert (await client.request()).status == 200
+                client.write(b"GET / HTTP/1.1\r\n")  # under way: neither is closed for another
+            await until(lambda: not any(server._context.door._rows))
             over = [await Client.connect(server) for _ in range(2)]
-            await until(lambda: server.connections == 4)
+            for client in over:
+                client.write(b"GET / HTTP/1.1\r\n")
+            await until(lambda: server.connections == 4 and not any(server._context.door._rows))
             beyond = await Client.connect(server)
             assert await beyond.ended() == b""
             for client in over:
-                answer = await client.request("/", "POST", b"abc")
-                assert (answer.status, code(answer)) == (503, "server_overloaded")
-                assert answer.headers["retry-after"] == "1"
+                client.write(b"Host: a\r\n\r\n")
+                answer = await client.answer()
+                assert (answer.status, answer.headers["retry-after"]) == (503, "1")
                 assert await client.ended() == b""
                 client.leave()
             await until(lambda: server.connections == 2)
             for client in kept:
-                assert (await client.request()).status == 200
+                client.write(b"Host: a\r\n\r\n")
+                assert (await client.answer()).status == 200
             kept[0].leave()
             await until(lambda: server.connections == 1)
             assert (await (await Client.connect(server)).request()).status == 200

@@ -81,7 +81,12 @@ def test_the_scope_is_asgi() -> None:
             assert scope["subprotocols"] == ["chat", "v2"]
             assert (b"authorization", b"Bearer x") in scope["headers"]
             assert scope["server"] == ("127.0.0.1", served.server.port)
-            assert set(scope["extensions"]) == {"websocket.http.response", "relay.send_batch", "relay.write"}
+            assert set(scope["extensions"]) == {
+                "websocket.http.response",
+                "relay.send_batch",
+                "relay.write",
+                "relay.admit",
+            }
             assert "method" not in scope
 
     run(check())
