@@ -310,7 +310,11 @@ class ResponsesProvider:
             stream=request.stream,
             warnings=tuple(warnings.entries),
             transformations=tuple(transformations),
-            context=Context(target.holds_state, echoes(request)),
+            context=Context(
+                target.holds_state,
+                echoes(request),
+                background=target.holds_state and request.params.get("background") is True,
+            ),
         )
 
     def count(self, request: Request, target: Target, media: Mapping[str, Media]) -> Count | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from relay.errors import RelayError
 from relay.responses.emitter import Emitter, Usage
 from relay.responses.tools import JSON
 
@@ -18,6 +19,8 @@ class Context:
 
     holds_state: bool = False
     echoes: JSON = field(default_factory=dict)
+    background: bool = False
+    """Whether the upstream runs the response by itself: a JSON answer may then come before its end."""
 
 
 _FIXED: Final = frozenset(
@@ -130,6 +133,25 @@ def finished(emitter: Emitter, theirs: JSON, status: str, context: Context) -> J
         else None,
         "usage": usage_with_details(theirs.get("usage")),
     }
+
+
+_ENDS: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
+_OPEN: Final = frozenset({"in_progress", "queued"})
+
+
+def status_of(theirs: JSON, named: str | None, context: Context) -> str:
+    """How a Response ends (decision 45): its own ``status`` wins over its event's name; ``named`` is None for a body.
+
+    Raises: RelayError for a status that is no end, but in a body of a response in the background.
+    """
+    status = theirs.get("status")
+    if not isinstance(status, str) or not status:
+        return "failed" if theirs.get("error") else named or "completed"
+    if status in _ENDS or (status in _OPEN and named is None and context.background):
+        return status
+    if theirs.get("error"):
+        return "failed"
+    raise RelayError("upstream_error", f"The upstream ended its response as '{status[:64]}'.")
 
 
 def _reason(theirs: JSON) -> str:

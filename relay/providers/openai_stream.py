@@ -19,12 +19,17 @@ from relay.providers.base import Done, Wait
 from relay.providers.failures import is_error
 from relay.providers.openai_failures import in_band
 from relay.providers.openai_items import DELTAS, FILLED, Kind, Part, Passed, announcement, blank, part_kind
-from relay.providers.openai_response import Context, finished, started
+from relay.providers.openai_response import Context, finished, started, status_of
 from relay.providers.openai_run import Run
 from relay.responses.emitter import Emitter, Voice
 from relay.responses.json import loads, mended
 from relay.responses.tools import JSON
 from relay.wire.sse import Decoder, window
+
+REASON_S: Final = 1.0
+"""Decision 46: how long a failure without details waits for the next frame."""
+
+_FAILURES: Final = frozenset({"response.failed", "response.cancelled"})
 
 _MISSES: Final = 8
 """Runs learnt in vain before a stream is no longer asked for another: its deltas differ in more than their text."""
@@ -68,6 +73,7 @@ class ResponsesTranslator:
         "_delta",
         "_done",
         "_emitter",
+        "_failure",
         "_misses",
         "_named",
         "_next_index",
@@ -94,6 +100,7 @@ class ResponsesTranslator:
         self._misses = 0
         self._shift = 0
         self._done: Done | None = None
+        self._failure: RelayError | None = None
         self.ended = False
         self.wait: Wait | None = None
         self.ignored = 0
@@ -130,25 +137,28 @@ class ResponsesTranslator:
 
     def from_body(self, body: JSON) -> None:
         """A whole Response: said as the events that it sums up. Raises: RelayError."""
-        status = body.get("status")
-        if status == "failed" or (body.get("error") and status not in ("completed", "incomplete")):
+        answers = isinstance(body.get("output"), list)
+        if not answers and is_error(body):
             raise in_band(body, self._voice)
-        if not isinstance(body.get("output"), list):
-            if is_error(body):
-                raise in_band(body, self._voice)
+        status = status_of(body, None, self._context)
+        if self._is_failure(status):
+            raise self._failed(body, body)
+        if not answers:
             raise RelayError("upstream_bad_response", "The upstream's answer is no Response.")
         self._adopt(body)
         self._begin()
         for index, item in enumerate(body["output"]):
             if isinstance(item, dict):
                 self._say_item(index, item)
-        self._end(str(status or "completed"), body)
+        self._end(status, body)
 
     def close(self) -> Done:
         """The input is over. Raises: RelayError ``upstream_ended_early``."""
         if not self.ended:
             for name, payload in self._decoder.close():
                 self._on_event(name, payload)
+        if self._failure is not None:
+            raise self._failure
         if self._done is None:
             raise RelayError("upstream_ended_early", "The upstream's stream ended before its response was finished.")
         return self._done
@@ -157,6 +167,8 @@ class ResponsesTranslator:
 
     def _on_event(self, name: bytes | None, payload: bytes) -> None:
         payload = payload.strip()
+        if payload == b"[DONE]" and self._failure is not None:
+            raise self._failure
         if payload == b"[DONE]" or not payload:
             return
         altered = False
@@ -174,6 +186,8 @@ class ResponsesTranslator:
         if not kind.startswith("response."):
             self.ignored += 1
             return
+        if self._failure is not None and kind not in _FAILURES:
+            raise in_band(content, self._voice) if content.get("error") else self._failure
         event = Event(kind, payload, content, altered)
         event.framed = name is not None
         handler = HANDLERS.get(kind)
@@ -236,14 +250,11 @@ class ResponsesTranslator:
         theirs = event.content.get("response")
         if not isinstance(theirs, dict):
             theirs = {}
-        status = event.name.removeprefix("response.")
-        if status == "done":
-            status = str(theirs.get("status") or "completed")
-            if status not in ("completed", "incomplete", "failed"):
-                raise RelayError("upstream_error", f"The upstream ended its response as '{status[:64]}'.")
-        if status == "failed":
-            self._adopt(theirs)
-            raise in_band(theirs if theirs.get("error") else event.content, self._voice)
+        named = event.name.removeprefix("response.")
+        status = status_of(theirs, "completed" if named == "done" else named, self._context)
+        if self._is_failure(status):
+            self._on_failure(theirs, event.content)
+            return
         self._adopt(theirs)
         self._begin()
         output = theirs.get("output")
@@ -255,6 +266,25 @@ class ResponsesTranslator:
             for item in unsaid[-missing:]:
                 self._say_item(self._next_index, item)
         self._end(status, theirs)
+
+    def _is_failure(self, status: str) -> bool:
+        """What was cancelled is no failure where the upstream runs it by itself (outliving.md 30)."""
+        return status == "failed" or (status == "cancelled" and not self._context.background)
+
+    def _failed(self, theirs: JSON, content: JSON) -> RelayError:
+        error = in_band(theirs if theirs.get("error") else content, self._voice)
+        if error.kind == "upstream_error" and theirs.get("status") == "cancelled" and not _tells(theirs, content):
+            return RelayError("upstream_error", "The upstream cancelled its response.")
+        return error
+
+    def _on_failure(self, theirs: JSON, content: JSON) -> None:
+        """A failure without details may say why in the next frame, as Azure does (decision 46)."""
+        self._adopt(theirs)
+        error = self._failed(theirs, content)
+        if self._failure is not None or _tells(theirs, content):
+            raise error
+        self._failure, self.wait = error, Wait(REASON_S)
+        self._run = None
 
     def _end(self, status: str, theirs: JSON) -> None:
         self._voice.end(cut=status != "completed")
@@ -463,6 +493,16 @@ def _fails(kind: str, content: JSON) -> bool:
     return bool(content.get("error")) or (not kind and is_error(content))
 
 
+def _tells(*places: JSON) -> bool:
+    """Whether a failure says why: in its words, or in a code that means more than that it failed."""
+    errors = [error for place in places for error in (place.get("error"), place)]
+    return any(
+        (isinstance(error, str) and error)
+        or (isinstance(error, dict) and (error.get("message") or error.get("code") not in (None, "", "server_error")))
+        for error in errors
+    )
+
+
 def _nonsense(payload: bytes) -> RelayError:
     message = "The upstream sent an event that is no JSON object."
     return RelayError("upstream_bad_response", message, detail=repr(payload[:200]))
@@ -473,7 +513,7 @@ Handler = Callable[[ResponsesTranslator, Event], None]
 HANDLERS: Final[dict[str, Handler]] = {
     **dict.fromkeys(("response.created", "response.queued", "response.in_progress"), ResponsesTranslator._on_opening),
     **dict.fromkeys(
-        ("response.completed", "response.incomplete", "response.failed", "response.done"),
+        ("response.completed", "response.incomplete", "response.failed", "response.cancelled", "response.done"),
         ResponsesTranslator._on_terminal,
     ),
     "response.output_item.added": ResponsesTranslator._on_added,

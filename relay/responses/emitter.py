@@ -31,6 +31,9 @@ OUTPUT_LIMIT_BYTES: Final = 32 * 1024 * 1024
 LEFT_OUT_LIMIT: Final = 8
 """How many things that an answer held and nobody could show are told apart in its warnings."""
 
+_NAMES: Final = {"cancelled": "failed"}
+"""Status -> the terminal event's name, where they differ: there is no ``response.cancelled`` (outliving.md 30)."""
+
 _HOSTED_PREFIXES: Final = {
     "web_search_call": "ws",
     "code_interpreter_call": "ci",
@@ -188,7 +191,8 @@ class Emitter:
 
     def terminal(self) -> None:
         """Write the one terminal event and end the sink."""
-        self.lifecycle("response." + str(self.response["status"]))
+        status = str(self.response["status"])
+        self.lifecycle("response." + _NAMES.get(status, status))
         self.sink.end()
         self._voices, self._outputs = [], []  # they hold the emitter: without the circle all go at once
 

@@ -37,9 +37,9 @@ class Stage:
     relay: Relay
     server: Server
 
-    def __init__(self, speech: Speech) -> None:
+    def __init__(self, speech: Speech | None) -> None:
         self.clock = Clock()
-        self.speech = speech
+        self.speech = speech or CHAT
         self.requests = 0
 
     async def answer(self, peer: Peer) -> None:
@@ -101,7 +101,7 @@ ASK: dict[str, Callable[[int, Json], Any]] = {"json": _json, "sse": _sse, "ws": 
 
 @asynccontextmanager
 async def stage(dialect: str) -> AsyncIterator[Stage]:
-    one = Stage(SPEECHES[dialect])
+    one = Stage(SPEECHES.get(dialect))
     async with scripted(one.answer) as one.server:
         url = f"http://127.0.0.1:{one.server.origin.port}{PATHS[dialect]}"
         async with fronting(dialect, url, services={"clock": one.clock}, api_key="k") as one.relay:
@@ -325,3 +325,27 @@ def test_an_answer_that_ends_by_itself_waits_for_nothing(dialect: str, transport
             assert not one.clock.timers
 
     run(prompt())
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["the reason comes", "none comes"])
+@TRANSPORTS
+def test_a_native_failure_without_details_waits_for_its_reason(late: bool, transport: str) -> None:
+    """Azure says why in the frame behind it (earendil-works/pi#7983): decision 46."""
+
+    async def failing() -> Json:
+        async with stage("responses") as one:
+            task = one.begin(transport)
+            await one.asked()
+            await one.say(data({"type": "response.failed", "response": {"status": "failed", "error": None}}))
+            await until(lambda: one.clock.timers)
+            assert one.clock.left_s == [1.0]
+            assert not task.done()
+            if late:
+                error = {"code": "rate_limit_exceeded", "message": "Slow down"}
+                await one.say(data({"type": "error", "error": error}))
+            else:
+                one.clock.pass_by(1)
+            return await task
+
+    end = run(failing())
+    assert (end["type"], end["status"]) == ("error", 429 if late else 500)
