@@ -320,8 +320,12 @@ def chat(exchange: Exchange, chunks: list[Any], whole: bool) -> Expectation:
     found = Expectation()
     fragments: list[Json] = []
     finish, error, said = None, None, False
+    sources: list[Json] = []
     for chunk in chunks:
         choice: Json = next((choice for choice in chunk.get("choices") or [] if not choice.get("index")), {})
+        sources = [{"url": url} for url in chunk.get("citations") or []] + (
+            chunk.get("search_results") or []
+        ) or sources
         for usage in (chunk.get("usage"), (chunk.get("x_groq") or {}).get("usage"), choice.get("usage")):
             found.usage = chat_usage(usage) if usage else found.usage
         error = _chat_error(chunk)
@@ -340,6 +344,9 @@ def chat(exchange: Exchange, chunks: list[Any], whole: bool) -> Expectation:
             if note.get("type") == "url_citation":
                 found.citations.append((note["url_citation"]["url"], note["url_citation"].get("title") or ""))
         finish = choice.get("finish_reason") or finish
+    for url in dict.fromkeys(source["url"] for source in sources):
+        title = next((source["title"] for source in sources if source["url"] == url and source.get("title")), "")
+        found.citations.append((url, title))
     found.calls = _chat_calls(fragments)
     found.signatures += [
         fragment["extra_content"]["google"]["thought_signature"]

@@ -199,7 +199,7 @@ class AnthropicTranslator(Spliced):
         except ValueError:
             if name == b"error":
                 return {"error": payload.decode("utf-8", "replace")}
-            if payload.strip() == b"[DONE]":
+            if payload.strip() in (b"", b"[DONE]"):
                 return {}
             raise RelayError("upstream_bad_response", "The upstream sent an event that is no JSON.") from None
 

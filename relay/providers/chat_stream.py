@@ -14,6 +14,7 @@ import orjson
 from relay.errors import RelayError
 from relay.providers.base import Done
 from relay.providers.chat_calls import LEGACY, Calls
+from relay.providers.chat_citations import SOURCES, annotations_of, citation
 from relay.providers.chat_failures import error_of
 from relay.providers.chat_reasoning import Thinking
 from relay.providers.chat_think import ThinkSplitter
@@ -23,7 +24,7 @@ from relay.providers.failures import is_error
 from relay.providers.media import data_url
 from relay.providers.splice import Spliced
 from relay.responses.emitter import Voice
-from relay.responses.json import loads
+from relay.responses.json import encoded, loads
 from relay.responses.tools import JSON
 from relay.responses.usage import overlaid
 from relay.wire.sse import Event
@@ -57,6 +58,7 @@ class ChatTranslator(Spliced):
     """One chat/completions answer, spoken to one voice."""
 
     __slots__ = (
+        "_accounted",
         "_annotations",
         "_begun",
         "_calls",
@@ -65,6 +67,7 @@ class ChatTranslator(Spliced):
         "_flowing",
         "_on_literals",
         "_output_tokens",
+        "_sources",
         "_splitter",
         "_spoke",
         "_straight",
@@ -87,8 +90,10 @@ class ChatTranslator(Spliced):
         self._splitter = ThinkSplitter() if context.think_tags else None
         self._straight = self._splitter is None
         self._annotations: list[JSON] = []
+        self._sources: JSON = {}
         self._finish: str | None = None
         self._usage: JSON = {}
+        self._accounted = self._usage
         self._output_tokens = 0
         self._begun = False
         self._flowing = False
@@ -101,6 +106,12 @@ class ChatTranslator(Spliced):
     # --- input
 
     def _on_events(self, events: list[Event]) -> None:
+        try:
+            self._hear(events)
+        finally:
+            self._account()
+
+    def _hear(self, events: list[Event]) -> None:
         plain_event: tuple[bytes | None, bytes, str] | None = None
         for name, payload in events:
             # hot: bench/test_translators.py; one choice whose delta is a piece of text, and nothing else
@@ -122,6 +133,8 @@ class ChatTranslator(Spliced):
                     and chunk.get("usage") is None
                     and not choice.get("index")
                     and "error" not in chunk
+                    and "citations" not in chunk
+                    and "search_results" not in chunk
                     and "error" not in choice
                     and self._flowing
                 )
@@ -142,6 +155,8 @@ class ChatTranslator(Spliced):
                 self._text_open = True
                 self._voice.text(text)
                 plain_event = (name, payload, text)
+            elif "message" in choice:
+                self._on_choice(choice)
             else:
                 self._on_delta(delta, choice.get("logprobs"))
         if plain_event is not None:
@@ -152,7 +167,10 @@ class ChatTranslator(Spliced):
     def from_body(self, body: JSON) -> None:
         """A whole answer. Raises: RelayError."""
         self.ended = True
-        self._on_chunk(body)
+        try:
+            self._on_chunk(body)
+        finally:
+            self._account()
         if not self._said_something:
             raise RelayError("upstream_bad_response", "The upstream sent an empty response.")
 
@@ -172,7 +190,7 @@ class ChatTranslator(Spliced):
         self._calls.close()
         self._thinking.close()
         if self._text_open:
-            for annotation in self._annotations:
+            for annotation in annotations_of(self._annotations, self._sources, self._voice.text_so_far):
                 self._voice.annotation(annotation)
         if self._calls.any:
             self._voice.message_end()
@@ -203,7 +221,7 @@ class ChatTranslator(Spliced):
         choice = _first(choices) if choices else None
         usage = chunk.get("usage") or (choice.get("usage") if choice else None) or _groq_usage(chunk)
         if usage.__class__ is dict:
-            self._on_usage(usage)
+            self._usage = overlaid(self._usage, usage)
         if chunk.get("error") or ((not choices or "base_resp" in chunk) and is_error(chunk)):
             raise error_of(chunk)
         if choice is not None and _failed(choice):
@@ -216,16 +234,15 @@ class ChatTranslator(Spliced):
         tier = chunk.get("service_tier")
         if tier.__class__ is str and tier in TIERS:
             self._voice.emitter.tier(TIERS[tier])
+        for field in SOURCES:
+            if chunk.get(field):
+                self._sources[field] = chunk[field]
         if choice is not None:
             self._on_choice(choice)
         self._flowing = self.wait is None
 
     def _on_choice(self, choice: JSON) -> None:
-        delta = choice.get("delta")
-        if not delta:
-            # a whole message, in a body or in a stream of one chunk
-            delta = choice.get("message") if self.ended or not self._said_something else None
-            self._whole = True
+        delta = self._delta(choice)
         spoke, says = self._said_something, False
         if delta.__class__ is dict:
             says = self._says(delta)
@@ -239,6 +256,28 @@ class ChatTranslator(Spliced):
                 self.wait = wait_after_reason(self.wait, spoke=spoke)
         elif says:
             self.wait = None
+
+    def _delta(self, choice: JSON) -> Any:
+        """What a choice adds: its ``delta``, or what its ``message`` has beyond what was said (decision 49)."""
+        delta, message = choice.get("delta"), choice.get("message")
+        if message.__class__ is not dict:
+            return delta
+        told = delta.__class__ is dict and self._says(delta)
+        if told and not (self.ended and self._says(message)):
+            return delta
+        if not self._said_something:
+            self._whole = True
+            return message
+        return self._beyond(message)
+
+    def _beyond(self, message: JSON) -> JSON:
+        """Servers repeat in each chunk, or in the last, all that they said; what is told otherwise was said."""
+        more: JSON = {} if self._calls.any else {"tool_calls": message.get("tool_calls")}
+        self._whole = True
+        text, said = message.get("content"), self._voice.text_so_far()
+        if text.__class__ is str and self._splitter is None and bool(said) == self._text_open and text.startswith(said):
+            more["content"] = text[len(said) :]
+        return more
 
     def _says(self, delta: JSON) -> bool:
         """Whether there is output in a delta: what may follow the reason for the end is none."""
@@ -272,8 +311,10 @@ class ChatTranslator(Spliced):
         if content:
             if content.__class__ is str:
                 self._on_text(content, logprobs)
-            elif content.__class__ is list:
+            elif content.__class__ is list and _are_parts(content):
                 self._on_parts(content)
+            elif content.__class__ in (dict, list):
+                self._on_text(encoded(content).decode(), None)
         for field, handler in _HANDLERS.items():
             value = delta.get(field)
             if value:
@@ -349,28 +390,25 @@ class ChatTranslator(Spliced):
             item = self._voice.hosted("image_generation_call", {"status": "in_progress", "result": None})
             self._voice.hosted_end(item, {"status": "completed", "result": found.data})
 
-    def _on_annotations(self, annotations: Any) -> None:
-        for annotation in annotations if isinstance(annotations, list) else []:
-            inner = annotation.get("url_citation") if isinstance(annotation, dict) else None
+    def _on_annotations(self, told: Any) -> None:
+        for one in told if isinstance(told, list) else []:
+            inner = one.get("url_citation") if isinstance(one, dict) else None
             if isinstance(inner, dict) and isinstance(inner.get("url"), str):
                 self._annotations.append(
-                    {
-                        "type": "url_citation",
-                        "url": inner["url"],
-                        "title": str(inner.get("title") or ""),
-                        "start_index": count_of(inner.get("start_index")),
-                        "end_index": count_of(inner.get("end_index")),
-                    }
+                    citation(inner, count_of(inner.get("start_index")), count_of(inner.get("end_index")))
                 )
 
     def _on_audio(self, audio: Any) -> None:
         self._voice.emitter.warn("output", "audio that the upstream sent was left out")
 
-    def _on_usage(self, usage: JSON) -> None:
-        self._usage = overlaid(self._usage, usage)
-        counted = chat_usage(self._usage)
-        self._output_tokens = counted["output_tokens"]
-        self._voice.usage(counted)
+    def _account(self) -> None:
+        """Say what was used; each event tells the sum so far, so that the last of a read is enough."""
+        usage = self._usage
+        if usage is not self._accounted:
+            self._accounted = usage
+            counted = chat_usage(usage)
+            self._output_tokens = counted["output_tokens"]
+            self._voice.usage(counted)
 
 
 _HANDLERS: Final[Mapping[str, Callable[[ChatTranslator, Any], None]]] = {
@@ -390,6 +428,8 @@ def _read(name: bytes | None, payload: bytes) -> Any:
     except ValueError:
         if name == b"error":
             return {"message": payload.decode("utf-8", "replace")}
+        if not payload.strip():
+            return {}
         raise RelayError("upstream_bad_response", "The upstream sent an event that is no JSON.") from None
 
 
@@ -409,6 +449,11 @@ def _first(choices: Any) -> JSON | None:
 def _groq_usage(chunk: JSON) -> Any:
     groq = chunk.get("x_groq")
     return groq.get("usage") if isinstance(groq, dict) else None
+
+
+def _are_parts(content: list[Any]) -> bool:
+    """Whether a list is one of content parts; another one is an answer that is JSON, as an object is (decision 49)."""
+    return any(isinstance(part, dict) and isinstance(part.get("type", part.get("text")), str) for part in content)
 
 
 def _joined(thinking: Any) -> str:

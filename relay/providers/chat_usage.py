@@ -50,8 +50,16 @@ def _shared_out(total: int, given: int, made: int) -> tuple[int, int]:
 
 
 def _first(source: JSON, *names: str) -> int:
-    return next((count for name in names if (count := count_of(source.get(name)))), 0)
+    for name in names:
+        count = count_of(source.get(name))
+        if count:
+            return count
+    return 0
 
 
 def _details(usage: JSON, *names: str) -> JSON:
-    return next((found for name in names if isinstance(found := usage.get(name), dict)), {})
+    for name in names:
+        found = usage.get(name)
+        if isinstance(found, dict):
+            return found
+    return {}

@@ -466,6 +466,8 @@ def _read(payload: bytes) -> Any:
     try:
         return loads(payload)
     except ValueError:
+        if not payload.strip():
+            return {}
         raise RelayError("upstream_bad_response", "The upstream sent an event that is no JSON.") from None
 
 

@@ -420,6 +420,13 @@ def test_usage_of_the_end_overwrites_and_what_it_lacks_stays() -> None:
     assert usage["output_tokens_details"] == {"reasoning_tokens": 4}
 
 
+def test_events_without_data_are_ignored() -> None:
+    blank = b"data: \n\n"
+    found = hear(blank + start() + blank + text(0, "x") + end() + blank)
+    assert found.final["status"] == "completed"
+    assert not hear(blank).started
+
+
 def test_zeros_at_the_end_replace_no_count() -> None:
     """Decision 51; envoyproxy/ai-gateway#1631."""
     first = {"input_tokens": 25, "output_tokens": 1, "cache_read_input_tokens": 10, "cache_creation_input_tokens": 0}

@@ -661,6 +661,12 @@ def test_zero_and_null_replace_no_count(last: Json, text_chunks: int) -> None:
     assert whole.final["usage"]["output_tokens_details"] == {"reasoning_tokens": 3}
 
 
+def test_events_without_data_are_ignored() -> None:
+    blank = b"data: \n\n"
+    assert heard(chunk(text("Hel")), blank, chunk(text("lo"), finish="STOP")).text == "Hello"
+    assert not hear([blank]).started
+
+
 # --- answers that go on
 
 
