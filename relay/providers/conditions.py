@@ -405,6 +405,8 @@ _SAYS: Final = {
 
 _WRONG_KEY: Final = re.compile(r"api[ _-]?key not valid|invalid (?:x-)?api[ _-]?key|incorrect api key")
 _LOADING: Final = re.compile(r"(?:failed|unable|could not|error).{0,20}(?:download|fetch).{0,40}(?:image|url|file)")
+_LOST: Final = "unexpected endpoint or method"
+"""LM Studio's answer, with 200, to a path that it does not know (lmstudio-ai/lmstudio-bug-tracker)."""
 _UNREADABLE: Final = re.compile(r"could not process image|invalid image data")
 
 STATUSES: Final[Mapping[int, str]] = {
@@ -449,6 +451,8 @@ def kind_of(status: int, codes: tuple[str, ...], text: str) -> str | None:
 
 
 def _by_words(status: int, text: str) -> str | None:
+    if _LOST in text:
+        return "upstream_misconfigured"
     if _SAYS[LIMITED].search(text):
         return LIMITED
     if _SAYS[OVERLOADED].search(text) and status != 403:
@@ -479,10 +483,10 @@ _THING: Final = re.compile(
     r"(?:previous response|response|item|conversation|container|file|vector store|prompt|batch)s?"
     r" (?:(?:with |for )?ids?\b|['\"`(]?[a-z]{2,8}[_-][0-9a-z]).{0,80}?(?:not found|not exist)"
 )
-_BARE: Final = re.compile(r"(?:(?:error|404|status|resource)[\s:.,!()-]*){0,3}not[ _]?found[\s.!]*(?:\(?404\)?)?")
+_BARE: Final = re.compile(r"(?:(?:error|404|status|resource)[\s:.,!()-]*){0,3}not[ _]?found[\s.!:]*(?:\(?404\)?|/\S*)?")
 _PATH: Final = re.compile(
-    r"(?:invalid|unknown request) url|cannot post|no (?:static )?(?:resource|route)|unexpected endpoint"
-    r"|unknown (?:path|endpoint|url|operation)"
+    r"(?:invalid|unknown request|unrecognized request) url|cannot post|no (?:static )?(?:resource|route)"
+    r"|no handler found|unexpected endpoint|unknown (?:path|endpoint|url|operation)|post \S{1,200} not found"
     r"|(?:page|resource|route|path|url|uri|endpoint|file)\b.{0,80}?not found"
 )
 

@@ -110,7 +110,7 @@ def reset(headers: Mapping[str, str]) -> Delay | None:
     spent = [
         delay_of(value)
         for name, value in limits.items()
-        if "reset" in name and limits.get(name.replace("reset", "remaining"), "").strip() == "0"
+        if "reset" in name and limits.get(name.replace("reset", "remaining"), "0").strip() == "0"
     ]
     delays = [wait for wait in spent if wait is not None]
     return max(delays, key=lambda wait: (wait.at or 0, wait.seconds or 0), default=None)

@@ -290,7 +290,7 @@ def _made(
 def _misconfigured(status: int, words: str) -> str:
     if 300 <= status < 400:
         return "The upstream answered with a redirect: its base_url is wrong."
-    said_so = f' ("{words[:200]}")' if words else ""
+    said_so = f' ("{words}")' if words else ""
     return f"The upstream knows no such path{said_so}: its base_url is wrong, or it speaks another dialect."
 
 

@@ -67,6 +67,7 @@ FORMS: list[tuple[dict[str, str], float | None]] = [
         7.66,
     ),
     ({"x_ratelimit_remaining_requests": "9", "x_ratelimit_reset_requests": "8m"}, None),
+    ({"x_ratelimit_reset_tokens": "8m"}, 480),
     # Anthropic
     ({"anthropic_ratelimit_tokens_remaining": "0", "anthropic_ratelimit_tokens_reset": "2026-11-27T12:00:40Z"}, 40),
 ]

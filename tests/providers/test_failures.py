@@ -341,6 +341,9 @@ LOST: list[Any] = [
     error("Resource not found", code="404"),  # Azure
     error("Invalid URL (POST /v1/v1/chat/completions)", type="invalid_request_error", param=None, code=None),  # OpenAI
     error("Unknown request URL: POST /openai/v1/foo.", code="unknown_url"),  # Groq
+    error("Not Found: /v1/chat/completions"),
+    error("POST /v1/chat/completions not found"),
+    error("No handler found for POST /v1/messages"),  # Spring
     error("File Not Found", type="not_found_error", code=404),  # llama.cpp
     {"type": "error", **error("Not found", type="not_found_error")},  # Anthropic
     {"success": False, "errors": [{"code": 7000, "message": "No route for that URI"}]},  # Cloudflare
@@ -370,6 +373,8 @@ def test_other_statuses_of_a_wrong_base_url(provider: Provider) -> None:
         assert refused(provider, 405, body).code == "upstream_misconfigured"
     assert refused(provider, 501, b"<html>Unsupported method ('POST')</html>").code == "upstream_misconfigured"
     assert refused(provider, 501, error("This server does not support embeddings")).kind == "upstream_error"
+    lm_studio = {"error": "Unexpected endpoint or method. (POST /chat/completions)"}
+    assert refused(provider, 200, lm_studio).code == "upstream_misconfigured"
     for words in (
         b"The plain HTTP request was sent to HTTPS port",
         b"Client sent an HTTP request to an HTTPS server.\n",

@@ -397,6 +397,8 @@ def test_errors_as_upstreams_write_them(status: int, body: Any, kind: str) -> No
 def test_an_error_keeps_what_helps() -> None:
     error = error_of(400, {"error": {"message": "Unknown: 'x'", "code": "unknown_parameter", "param": "x"}})
     assert (error.code, error.param, error.message) == ("unknown_parameter", "x", "Unknown: 'x'")
+    path = "input[2].content[0].image_url"
+    assert error_of(400, {"error": {"message": "no", "param": path}}).param == path
     limited = {"error": {"code": "rate_limit_exceeded", "message": "m"}}
     assert error_of(429, limited, **{"retry-after": "3"}).retry_after_s == 3
 
