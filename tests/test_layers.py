@@ -37,6 +37,7 @@ SHARED_BY_PROVIDERS = {
     "base",
     "turns",
     "endings",
+    "levels",
     "failures",
     "media",
     "conditions",

@@ -35,7 +35,11 @@ def compaction_fields(model: str, summary: str) -> JSON:
 
 def kept_messages(items: list[JSON]) -> list[JSON]:
     """The messages that survive a compaction: all but the assistant's."""
-    return [item for item in items if item["type"] == "message" and item["role"] in _KEPT_ROLES]
+    return [item for item in items if item["type"] == "agent_message" or _is_kept(item)]
+
+
+def _is_kept(item: JSON) -> bool:
+    return item["type"] == "message" and item["role"] in _KEPT_ROLES
 
 
 def prompt_item() -> JSON:

@@ -1,7 +1,7 @@
 """From a client's JSON to a plan: checked, routed, resolved against what is stored, and said in the upstream's words.
 
-Source: translation.md §1.0 (the order), decisions 9-17, 21, 25, 27; responses-api.md §3.9-3.10. One pipeline for HTTP
-and WebSocket.
+Source: translation.md §1.0 (the order), decisions 9-17, 21, 25, 52, 56, 57; responses-api.md §3.9-3.10. One pipeline
+for HTTP and WebSocket.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from relay.app.turn import Plan
 from relay.config import PromptSettings
 from relay.errors import RelayError
 from relay.providers.base import Target
-from relay.responses.items import check_file_ids, check_pairing, normalise
+from relay.responses.items import check_file_ids, normalise
 from relay.responses.request import Request, check_known, parse
 from relay.responses.tools import JSON
 from relay.state.store import StoreError
@@ -78,8 +78,11 @@ async def prepare(
 ) -> Prepared:
     """Everything before the first upstream byte. Raises: RelayError, in the client's terms."""
     server = services.settings.server
-    request = parse(body, default_model=server.default_model, strict=server.strict)
+    request = parse(body, default_model=server.default_model, strict=server.strict, judged=False)
     upstream, target = route(services, request)
+    native = upstream.provider.native
+    if not native:
+        request = request.judged()
     check_known(request, target.forward)
     check_transport(request, target, transport)
     theirs = target.holds_state and _prompt_id(request) not in (None, *services.settings.prompts)
@@ -88,31 +91,32 @@ async def prepare(
     resolved = await resolve(services, request, caller, memory, upstream if keeps else None)
     request = await _store_or_not(services, resolved.request, keeps)
     passes = keeps and request.previous_response_id is not None and not request.resolved
-    if not passes and not (keeps and _refers(request.items)):
-        check_pairing(request.items)
     window = None if passes else _without_trigger(request.items)
     # a parent that only the connection remembers cannot be one in the store: the child brings the whole window
     own = window if window is not None and request.resolved and resolved.parent is None else resolved.own
     if template:
         request = request.with_items([*template, *request.items])
     compact = None
-    if not target.holds_state:
+    if not native:
         check_file_ids(request.items)
-        compact, request = _compaction(request)
-        request = request.with_items(expand_compactions(_current_turn(request)))
-        request = _configured(request)
+    if not target.holds_state:
+        compact, request = _compaction(request.told(sealed=native))
+        request = request.with_items(_expanded(_current_turn(request), native=native))
+        if not native:
+            request = _configured(request)
         items = services.reasoning.restore(caller.owner, target.upstream, target.model, request.items)
         request = request.with_items(items)
-    elif any(is_ours(item) for item in request.items):
-        request = request.with_items(expand_compactions(request.items))
-    if not request.items and not passes and not theirs and request.params.get("generate", True):
+    else:
+        request = request.with_items(_expanded(request.items, native=True))
+    if not native and not request.items and not _asks_something(request):
         raise RelayError("missing_parameter", "Missing required parameter: 'input'.", param="input")
     media = await fetch_media(services, upstream, request, target, caller.owner)
     spoken = request.with_params(previous_response_id=None) if request.resolved else request
     if not theirs:
         spoken = spoken.with_params(prompt=None)
     # a warm-up may be empty, which no upstream is ever told: what else it says is checked all the same
-    said = spoken if spoken.items or passes or theirs else spoken.with_items(normalise("."))
+    warms_up = request.params.get("generate") is False and not native
+    said = spoken.with_items([*spoken.items, *normalise(".")]) if warms_up else spoken
     call = upstream.provider.build(said, target, media, frozenset())
     plan = Plan(request, spoken, caller, upstream, target, media, (call,) * request.n, transport, trace, compact)
     return Prepared(plan, _without_trigger(own), window, resolved.parent, keeps)
@@ -281,6 +285,17 @@ def _compaction(request: Request) -> tuple[str | None, Request]:
     if limit is not None and estimated_tokens(expand_compactions(items)) > limit:
         return "first", request
     return None, request
+
+
+def _expanded(items: list[JSON], *, native: bool) -> list[JSON]:
+    """Without our compactions, which no upstream can read; those of others a native upstream may know."""
+    return items if native and not any(is_ours(item) for item in items) else expand_compactions(items)
+
+
+def _asks_something(request: Request) -> bool:
+    """Whether there is something to answer, or nothing is to be answered (decision 56)."""
+    given = request.body.get("input") is not None or request.body.get("messages") is not None
+    return given or "instructions" in request.params or request.resolved or request.params.get("generate") is False
 
 
 # --- parameters that live in items, items that live in parameters

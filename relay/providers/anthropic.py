@@ -45,6 +45,7 @@ from relay.providers.base import (
 )
 from relay.providers.capabilities import capabilities
 from relay.providers.capabilities.anthropic import ROWS, Effort
+from relay.providers.levels import effort
 from relay.providers.turns import Assist, turns
 from relay.responses.emitter import Voice
 from relay.responses.request import KNOWN, Request
@@ -134,8 +135,7 @@ def _text(build: Build, value: JSON) -> None:
 
 
 def _reasoning(build: Build, value: JSON) -> None:
-    if value.get("mode") not in (None, "standard", "default"):
-        build.warnings.add("reasoning.mode", "not supported by this upstream")
+    build.effort = effort(value, build.record["efforts"], build.warnings)
 
 
 def _cache_options(build: Build, value: JSON) -> None:
@@ -149,6 +149,8 @@ def _cache_options(build: Build, value: JSON) -> None:
 def _cache_retention(build: Build, value: str) -> None:
     if value == "24h":
         build.warnings.add("prompt_cache_retention", "it was sent as 1h, the longest life here")
+    elif value not in ("in_memory", "in-memory"):
+        build.warnings.add("prompt_cache_retention", "it must be in_memory or 24h: it was read as in_memory")
 
 
 def _tier(build: Build, value: str) -> None:
@@ -246,7 +248,7 @@ def _record(target: Target) -> dict[str, Any]:
 def _assemble(
     request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]
 ) -> tuple[Build, Messages, dict[str, Tool]]:
-    warnings = Warnings(strict=request.strict)
+    warnings = Warnings(request)
     build = Build(request, target, _record(target), warnings, repairs)
     warn_unheeded(request, warnings, (*build.record["forward"], *target.forward))
     drop_hosted_tools(request, warnings, is_run)
@@ -263,7 +265,7 @@ def _assemble(
 
 def _messages(build: Build, media: Mapping[str, Media]) -> tuple[Messages, dict[str, str]]:
     request = build.request
-    groups = turns(without_synthetic(request.items))
+    groups = turns(without_synthetic(request.items), request, build.warnings)
     keys = [tool.key for tool in request.tools.tools]
     keys += [key_of_call(call) for group in groups if isinstance(group, Assist) for call in group.calls]
     reserved = [HOSTED_NAMES.get(hosted_kind(tool["type"]) or "", JSON_TOOL) for _, tool in request.tools.hosted]
@@ -298,8 +300,7 @@ def _replay_betas(build: Build, kinds: set[str]) -> None:
 
 def _thought_off(build: Build) -> bool:
     """Whether a model that only thinks when asked was asked not to."""
-    level = (build.request.params.get("reasoning") or {}).get("effort")
-    return level == "none" and isinstance(Effort(*build.record["efforts"]["high"]).thinking, int)
+    return build.effort == "none" and isinstance(Effort(*build.record["efforts"]["high"]).thinking, int)
 
 
 def _ttl(params: JSON) -> str | None:
@@ -380,8 +381,6 @@ def _path(build: Build, path: str) -> str:
 def _build(request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]) -> UpstreamRequest:
     build, messages, tools = _assemble(request, target, media, repairs)
     said = messages.encoded
-    if not said:
-        raise RelayError("missing_parameter", "The request has no input.", param="input")
     include = request.params.get("include") or []
     body = build.body
     context = Context(
@@ -417,6 +416,7 @@ class AnthropicProvider:
     """Anthropic Messages."""
 
     name: Final = "anthropic"
+    native: Final = False
     parameters: Final = PARAMETERS
 
     def media_needed(self, request: Request, target: Target) -> list[str]:

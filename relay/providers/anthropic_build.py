@@ -32,7 +32,7 @@ LEAST_BUDGET: Final = 1024
 class Build:
     """One request being built: ``body`` is what is sent, ``system`` the texts of ours behind the client's own."""
 
-    __slots__ = ("betas", "body", "record", "repairs", "request", "schema", "system", "target", "warnings")
+    __slots__ = ("betas", "body", "effort", "record", "repairs", "request", "schema", "system", "target", "warnings")
 
     def __init__(
         self, request: Request, target: Target, record: Mapping[str, Any], warnings: Warnings, repairs: frozenset[str]
@@ -45,6 +45,8 @@ class Build:
         self.body: JSON = {"model": target.model, "max_tokens": record["max_output"]}
         self.system: list[str] = []
         self.betas: set[str] = set()
+        self.effort: str | None = None
+        """``reasoning.effort``, a level that the record knows."""
         self.schema: JSON | None = None
         """What the answer is checked against, where nothing enforces it whole."""
 
@@ -60,7 +62,7 @@ def think(build: Build, called: bool) -> None:
     """``thinking`` and ``output_config.effort`` by the model's column of §1.4, and what goes with neither."""
     request, record, body, warnings = build.request, build.record, build.body, build.warnings
     reasoning = request.params.get("reasoning") or {}
-    level = reasoning.get("effort")
+    level = build.effort
     effort = Effort() if level is None else Effort(*record["efforts"][level])
     if "effort" in build.repairs:
         warnings.add("reasoning.effort", f"'{level}' is not supported by this model")

@@ -1,9 +1,9 @@
 """Items as Anthropic messages.
 
 Source: translation.md §2.1–2.6, column B; decisions 14, 22, 25; pain.md 9, 13, 14. Messages depend on their turn and
-what came before it, never on what follows, so that a longer conversation begins with the same bytes. Two repairs touch
-the end of the list only: ``continue`` (a list that ends with the assistant gets a user message, for these models take
-no prefill) and ``cache marks`` (only the last four are kept).
+what came before it, never on what follows, so that a longer conversation begins with the same bytes. Three repairs
+touch the end of the list only: ``continue`` (a list that ends with the assistant gets a user message, for these models
+take no prefill), ``opening`` (an empty list gets one, decision 56) and ``cache marks`` (only the last four are kept).
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from relay.errors import RelayError
 from relay.providers.anthropic_blocks import FAMILY, THOUGHTS, opened
 from relay.providers.anthropic_media import document_block, image_block
 from relay.providers.base import Media, Warnings, path_of_part
-from relay.providers.turns import Assist, Results, Say, Turn, last_asked, text_of
+from relay.providers.turns import NOTHING_SAID, OPENING, Assist, Results, Say, Turn, last_asked, text_of
 from relay.responses.envelope import unseal
 from relay.responses.json import mended, mended_text
 from relay.responses.tools import JSON, arguments_of_call, call_id_of, is_call, key_of_call, output_of
 
 MARKER: Final = "Operator note (not from the user): "
-OPENING: Final = "(The conversation begins with the assistant.)"
 CONTINUE: Final = "Continue."
 MARKS_LIMIT: Final = 4
 
@@ -138,7 +137,10 @@ class Messages:
             else:
                 self._assist(group, remember=not forget_before or number > current)
         self._flush()
-        if self._messages and self._messages[-1][0] == "assistant":
+        if not self._messages:
+            self._warnings.add(*NOTHING_SAID)
+            self._append("user", [{"type": "text", "text": OPENING}])
+        if self._messages[-1][0] == "assistant":
             self._warnings.add("input", "it ends with an assistant message: a user message was added")
             self._messages.append(("user", [{"type": "text", "text": CONTINUE}]))
         self._unmark()

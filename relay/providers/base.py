@@ -139,6 +139,11 @@ class Provider(Protocol):
         ...
 
     @property
+    def native(self) -> bool:
+        """Whether the upstream speaks the Responses API itself, and judges what it is sent (decision 57)."""
+        ...
+
+    @property
     def parameters(self) -> Mapping[str, Parameter]:
         """The parameter table: a row for every name in ``responses.request.PARAMETERS``."""
         ...
@@ -182,9 +187,11 @@ class Warnings:
 
     __slots__ = ("_strict", "entries")
 
-    def __init__(self, *, strict: bool = False) -> None:
-        self._strict = strict
+    def __init__(self, request: Request) -> None:
+        self._strict = request.strict
         self.entries: list[tuple[str, str]] = []
+        for note in request.notes:
+            self.add(*note)
 
     def add(self, param: str, reason: str) -> None:
         """One warning; ``reason`` is a few plain words. Raises: RelayError in strict mode."""

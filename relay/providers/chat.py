@@ -31,6 +31,7 @@ from relay.providers.chat_choice import REPAIR, put_choice, reconcile
 from relay.providers.chat_failures import http_error
 from relay.providers.chat_messages import Messages
 from relay.providers.chat_stream import ChatTranslator, Context
+from relay.providers.levels import effort, verbosity
 from relay.providers.turns import Assist, turns
 from relay.responses.emitter import Voice
 from relay.responses.json import encoded, exact
@@ -119,9 +120,7 @@ def _parallel(build: _Build, value: bool) -> None:
 
 
 def _reasoning(build: _Build, value: JSON) -> None:
-    if value.get("mode") not in (None, "standard", "default"):
-        build.warnings.add("reasoning.mode", "not supported by this upstream")
-    level = value.get("effort")
+    level = effort(value, build.record["efforts"], build.warnings)
     if level is None:
         return
     sent, warned = build.record["efforts"][level]
@@ -175,11 +174,11 @@ EFFORT_FIELDS: Final[Mapping[str, Callable[[JSON, str, str], None]]] = {
 
 
 def _text(build: _Build, value: JSON) -> None:
-    verbosity = value.get("verbosity")
-    if verbosity is not None:
+    level = verbosity(value, build.warnings)
+    if level is not None:
         if build.record["verbosity"]:
-            build.body["verbosity"] = verbosity
-        elif verbosity != "medium":
+            build.body["verbosity"] = level
+        elif level != "medium":
             build.warnings.add("text.verbosity", "not supported by this upstream")
     form = build.request.format
     if form is None:
@@ -385,12 +384,12 @@ def _add(body: JSON, name: str, value: Any) -> None:
 
 
 def _build(request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]) -> UpstreamRequest:
-    warnings = Warnings(strict=request.strict)
+    warnings = Warnings(request)
     record = _record(target)
     build = _Build(request, target, record, warnings, repairs)
     warn_unheeded(request, warnings, (*record["forward"], *target.forward))
     drop_hosted_tools(request, warnings)
-    groups = turns(request.items)
+    groups = turns(request.items, request, warnings)
     keys = [tool.key for tool in request.tools.tools]
     keys += [key_of_call(call) for group in groups if isinstance(group, Assist) for call in group.calls]
     names = wire_names(keys, record["tool_name"], record["tool_name_limit"])
@@ -404,8 +403,6 @@ def _build(request: Request, target: Target, media: Mapping[str, Media], repairs
     instructions = request.params.get("instructions")
     leading = [*([instructions] if instructions else []), *build.system]
     body["messages"] = messages.render(request, groups, leading, target.model)
-    if not body["messages"]:
-        raise RelayError("missing_parameter", "The request has no input.", param="input")
     if record["closed_prompt"] and body["messages"][-1]["role"] == "assistant":
         body.update(add_generation_prompt=True, continue_final_message=False)
     body["stream"] = True
@@ -438,6 +435,7 @@ class ChatProvider:
     """Chat/completions in all its dialects."""
 
     name: Final = "chat"
+    native: Final = False
     parameters: Final = PARAMETERS
 
     def media_needed(self, request: Request, target: Target) -> list[str]:

@@ -16,7 +16,7 @@ from relay.errors import RelayError
 from relay.providers.base import Media, Warnings, path_of_part
 from relay.providers.chat_reasoning import FAMILY
 from relay.providers.media import TEXT_TYPES, audio, audio_url, data_url, file_type, inlined, typed
-from relay.providers.turns import Assist, Results, Say, Seen, Turn, last_asked, text_of
+from relay.providers.turns import NOTHING_SAID, OPENING, Assist, Results, Say, Seen, Turn, last_asked, text_of
 from relay.responses.envelope import Envelope, unseal
 from relay.responses.json import loads
 from relay.responses.request import Request
@@ -91,7 +91,18 @@ class Messages:
                 self._assist(group, messages, model, remember=not forget_before or number > current)
             else:
                 self._results(group, messages)
-        return messages
+        return self._with_a_user(messages)
+
+    def _with_a_user(self, messages: list[JSON]) -> list[JSON]:
+        """Where a server needs it a user begins, behind the system (decision 56): where nobody else does, a neutral
+        text, whoever speaks after it (decision 25)."""
+        at = next((n for n, one in enumerate(messages) if one["role"] != self._record["system_role"]), len(messages))
+        if messages and (not self._record["needs_user"] or _is_said(messages[at : at + 1])):
+            return messages
+        rest = messages[at + 1 :] if messages[at : at + 1] and messages[at]["role"] == "user" else messages[at:]
+        if not rest:
+            self._warnings.add(*NOTHING_SAID)
+        return [*messages[:at], {"role": "user", "content": OPENING}, *rest]
 
     # --- who speaks
 
@@ -366,6 +377,16 @@ _CACHE_MARKS: Final[Mapping[str | None, Callable[[Any], JSON]]] = {
     "openai": lambda mark: {"prompt_cache_breakpoint": mark},
     "anthropic": lambda mark: {"cache_control": {"type": "ephemeral"}},
 }
+
+
+def _is_said(messages: list[JSON]) -> bool:
+    """Whether a user says anything in the first of these."""
+    if not messages or messages[0]["role"] != "user":
+        return False
+    content = messages[0]["content"]
+    if isinstance(content, str):
+        return bool(content.strip())
+    return any(part["type"] != "text" or part["text"].strip() for part in content)
 
 
 def _merged(before: str | list[JSON], content: str | list[JSON]) -> str | list[JSON]:

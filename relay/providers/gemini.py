@@ -34,6 +34,7 @@ from relay.providers.gemini_contents import Contents
 from relay.providers.gemini_failures import LOGPROBS, http_error
 from relay.providers.gemini_stream import Context, GeminiTranslator
 from relay.providers.gemini_tools import Build, offer_functions, offer_hosted, put_tools, reduced_schema
+from relay.providers.levels import effort
 from relay.providers.turns import Assist
 from relay.responses.emitter import Voice
 from relay.responses.json import encoded, exact
@@ -116,10 +117,8 @@ def _max_tool_calls(build: Build, value: int) -> None:
 
 
 def _reasoning(build: Build, value: JSON) -> None:
-    if value.get("mode") not in (None, "standard", "default"):
-        build.warnings.add("reasoning.mode", "not supported by this upstream")
     thinking: JSON = {}
-    level = value.get("effort")
+    level = effort(value, build.record["efforts"], build.warnings)
     if level is not None:
         field, sent, warned = build.record["efforts"][level]
         if warned:
@@ -300,12 +299,12 @@ def _extras(build: Build, target: Target) -> None:
 
 
 def _build(request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]) -> UpstreamRequest:
-    warnings = Warnings(strict=request.strict)
+    warnings = Warnings(request)
     record = _record(target)
     warn_unheeded(request, warnings, target.forward)
     build = Build(request, record, warnings, repairs)
     contents = Contents(record, media, warnings, repairs)
-    groups = contents.read(request.items, target.model)
+    groups = contents.read(request, target.model)
     keys = [tool.key for tool in request.tools.tools]
     keys += [key_of_call(call) for group in groups if isinstance(group, Assist) for call in group.calls]
     names = wire_names(keys, record["tool_name"], record["tool_name_limit"])
@@ -348,6 +347,7 @@ class GeminiProvider:
     """Gemini generateContent."""
 
     name: Final = "gemini"
+    native: Final = False
     parameters: Final = PARAMETERS
 
     def media_needed(self, request: Request, target: Target) -> list[str]:

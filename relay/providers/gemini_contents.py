@@ -32,14 +32,14 @@ from relay.providers.media import (
     is_base64,
     typed,
 )
-from relay.providers.turns import Assist, Results, Say, last_asked, text_of, turns
+from relay.providers.turns import NOTHING_SAID, OPENING, Assist, Results, Say, last_asked, text_of, turns
 from relay.responses.envelope import Envelope, unseal
 from relay.responses.json import loads
+from relay.responses.request import Request
 from relay.responses.tools import JSON, arguments_of_call, call_id_of, is_call, key_of_call, output_of
 
 SENTINEL: Final = "skip_thought_signature_validator"
 MARKER: Final = "Operator note (not from the user): "
-BEGIN: Final = "(The conversation begins with the assistant.)"
 CONTINUE: Final = "Continue."
 
 _IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"})
@@ -95,9 +95,9 @@ class Contents:
         self.contents: list[JSON] = []
         self.transformations: list[JSON] = []
 
-    def read(self, items: list[JSON], model: str) -> list[Say | Assist | Results]:
-        """The turns of ``items``, with the envelopes of reasoning items opened. Raises: RelayError."""
-        self._items = items
+    def read(self, request: Request, model: str) -> list[Say | Assist | Results]:
+        """The turns of a request, with the envelopes of reasoning items opened. Raises: RelayError."""
+        items = self._items = request.items
         standing: set[str] = set()
         for item in items:
             if item["type"] == "reasoning":
@@ -105,7 +105,7 @@ class Contents:
         shown = [_STOOD_FOR if item.get("id") in standing and item["type"] in _NATIVE_TYPES else item for item in items]
         if self._record["image_output"]:
             shown = [_image_message(item) if _is_image(item) else item for item in shown]
-        return turns(shown)
+        return turns(shown, request, self.warnings)
 
     def render(
         self, groups: list[Say | Assist | Results], names: Mapping[str, str], *, forget_before: bool = False
@@ -132,9 +132,10 @@ class Contents:
             else:
                 self._results(group)
         if not self.contents:
-            raise RelayError("missing_parameter", "The request has no input.", param="input")
+            self.warnings.add(*NOTHING_SAID)
+            self._add("user", [{"text": OPENING}])
         if self.contents[-1]["role"] == "model":
-            # the one repair at the end of the list: the model continues only what a user asks it to
+            # the other repair at the end of the list: the model continues only what a user asks it to
             self.warnings.add("input", "the input ends with the assistant; the model was asked to continue")
             self._add("user", [{"text": CONTINUE}])
 
@@ -142,7 +143,7 @@ class Contents:
         if not parts:
             return
         if not self.contents and role == "model":
-            self.contents.append({"role": "user", "parts": [{"text": BEGIN}]})
+            self.contents.append({"role": "user", "parts": [{"text": OPENING}]})
         if self.contents and self.contents[-1]["role"] == role:
             self.contents[-1]["parts"].extend(parts)
         else:
@@ -152,10 +153,11 @@ class Contents:
 
     def _say(self, say: Say) -> None:
         if say.role == "user":
-            self._add("user", self._parts(say.parts))
+            parts = self._parts(say.parts)
+            self._add("user", parts if any(part.get("text", "x").strip() for part in parts) else [])
         else:
             text = text_of(say.parts)
-            self._add("user", [{"text": MARKER + text}] if text else [])
+            self._add("user", [{"text": MARKER + text}] if text.strip() else [])
 
     def _assist(self, assist: Assist, *, remember: bool) -> None:
         parts: list[JSON] = []

@@ -21,7 +21,6 @@ from relay.providers.openai_response import Context
 from relay.providers.openai_stream import ResponsesTranslator
 from relay.responses.emitter import Voice
 from relay.responses.envelope import unseal
-from relay.responses.items import normalise
 from relay.responses.json import encoded, exact
 from relay.responses.request import KNOWN, Request
 from relay.responses.request import PARAMETERS as NAMES
@@ -121,10 +120,17 @@ def _nothing(build: _Build, value: Any) -> None:
 
 
 def _reasoning(build: _Build, value: JSON) -> None:
-    efforts = build.record["efforts"]
-    if value.get("effort") in efforts:
-        value = {**value, "effort": efforts[value["effort"]]}
+    level = value.get("effort")
+    if isinstance(level, str) and level in build.record["efforts"]:
+        value = {**value, "effort": build.record["efforts"][level]}
     build.put("reasoning", value)
+
+
+def _truncation(build: _Build, value: Any) -> None:
+    if value not in ("auto", "disabled") and not build.target.holds_state:
+        message = "truncation must be one of auto, disabled where the relay keeps responses."
+        raise RelayError("invalid_value", message, param="truncation")
+    build.put("truncation", value)
 
 
 def _tools(build: _Build, value: list[Any]) -> None:
@@ -162,6 +168,7 @@ _ROWS: Final[dict[str, Parameter]] = {
     "reasoning": Parameter("mapped", "levels as the upstream knows them", _reasoning),
     "tools": Parameter("mapped", "hosted tools pass", _tools),
     "tool_choice": Parameter("mapped", "", _same("tool_choice")),
+    "truncation": Parameter("mapped", "auto, disabled; others where the upstream keeps responses", _truncation),
 }
 
 PARAMETERS: Final[dict[str, Parameter]] = {
@@ -210,7 +217,9 @@ def _ask_for_reasoning(build: _Build) -> None:
 
 
 def _input(request: Request, record: Mapping[str, Any], repairs: frozenset[str]) -> tuple[Any, list[JSON]]:
-    """``input``: as the client sent it where the relay has nothing to say, else its items."""
+    """``input``: as the client sent it where the relay has nothing to say, else its items, each with its type: some
+    servers refuse the short form of a message (https://github.com/ggml-org/llama.cpp, ``server-chat.cpp``).
+    """
     transformations: list[JSON] = []
     items: list[JSON] = []
     altered = False
@@ -237,9 +246,10 @@ def _input(request: Request, record: Mapping[str, Any], repairs: frozenset[str])
             altered = True
         items.append(item)
     given = request.body.get("input")
-    if not altered and request.body.get("messages") is None and request.items == normalise(given):
+    as_sent = given is not None and not altered and (request.items is request.own or request.items == request.own)
+    if as_sent and (record["openai"] or isinstance(given, str)):
         return given, transformations
-    return items, transformations
+    return (items if items or given is not None else None), transformations
 
 
 _NAMED: Final = ("item_reference", "compaction", "mcp_approval_request")
@@ -279,7 +289,7 @@ _COUNTED: Final = frozenset(
         "truncation",
     }
 )
-"""Parameters of the endpoint that counts (responses-api.md §1.7)."""
+"""Parameters of the endpoint that counts (responses-api.md §1.7); those that no other has pass too."""
 
 
 def _tokens(answer: JSON) -> int | None:
@@ -290,8 +300,9 @@ def _tokens(answer: JSON) -> int | None:
 class ResponsesProvider:
     """Native Responses upstreams."""
 
-    name = "responses"
-    parameters: Mapping[str, Parameter] = PARAMETERS
+    name: Final = "responses"
+    native: Final = True
+    parameters: Final = PARAMETERS
 
     def media_needed(self, request: Request, target: Target) -> list[str]:
         """None: the upstream fetches what it is pointed at."""
@@ -302,7 +313,7 @@ class ResponsesProvider:
     ) -> UpstreamRequest:
         """The upstream call; it streams if the client does (decision 18). Raises: RelayError naming the parameter."""
         record = _record(target)
-        warnings = Warnings(strict=request.strict)
+        warnings = Warnings(request)
         body, transformations = _body(_Build(request, target, record, warnings, repairs))
         return UpstreamRequest(
             "/responses",
@@ -322,7 +333,8 @@ class ResponsesProvider:
         if not _record(target)["openai"]:
             return None
         call = self.build(request, target, media, frozenset())
-        body = {name: value for name, value in orjson.loads(call.body).items() if name in _COUNTED}
+        sent = orjson.loads(call.body)
+        body = {name: value for name, value in sent.items() if name in _COUNTED or name not in NAMES}
         return Count(UpstreamRequest("/responses/input_tokens", orjson.dumps(body), stream=False), _tokens)
 
     def translator(self, upstream_request: UpstreamRequest, voice: Voice) -> ResponsesTranslator:

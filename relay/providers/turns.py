@@ -1,21 +1,33 @@
 """Items in the order in which every chat-like upstream wants them: who speaks, what it calls, what came back.
 
-Source: translation.md §2.1, §2.4, §2.5; pain.md 9; decision 25. The grouping looks only backwards, so that the groups
-of turn n, except its last, are the first groups of turn n+1.
+Source: translation.md §2.1, §2.4, §2.5; pain.md 9; decisions 25 and 52. The grouping looks only backwards, so that the
+groups of turn n, except its last, are the first groups of turn n+1. The one exception: a call whose output comes a turn
+late was left out before, and stands in its place from then on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import orjson
 
 from relay.errors import RelayError
+from relay.providers.base import Warnings
 from relay.providers.media import shown
+from relay.responses.items import pairing
 from relay.responses.json import encoded
+from relay.responses.request import Request, named
 from relay.responses.tools import JSON, call_id_of, is_call, is_output
+
+OPENING: Final = "(The conversation begins with the assistant.)"
+"""What a user says where an upstream needs a user's turn and there is none: in front of an assistant's message, and
+alone (decision 56). The same text in both places, so that what follows stands behind the same bytes (decision 25)."""
+
+NOTHING_SAID: Final = ("input", "no user says anything in it: a neutral text stands in")
+"""The warning for it."""
 
 
 @dataclass(slots=True)
@@ -53,48 +65,47 @@ class Results:
 Turn = Say | Assist | Results
 
 
-def turns(items: list[JSON]) -> list[Turn]:
-    """Group checked items (``responses.items.check_pairing``). Outputs stand directly behind the calls they answer.
+def turns(items: list[JSON], request: Request, warnings: Warnings) -> list[Turn]:
+    """Group items; outputs stand directly behind the calls they answer. ``request``: whose places warnings name.
 
-    Raises: RelayError naming ``input[i].type`` for an item that cannot be said to a chat-like upstream.
+    What a chat-like upstream cannot be told is left out with a warning: items that nobody knows, calls without output,
+    outputs without call (decision 52). Raises: RelayError in strict mode, and as ``_warn`` says.
     """
-    result: list[Turn] = []
-    assist: Assist | None = None
-    seen = Seen("user", [])
-    results: dict[str, Results] = {}
-    calls: dict[str, JSON] = {}
+    pairs = pairing(items)
+    groups = _Groups()
+    rounds: dict[int, Results] = {}
+    left_out: list[tuple[JSON, str, str]] = []
     for index, item in enumerate(items):
-        for one in _shown(item, index):
-            kind = one["type"]
-            if kind == "message" and one["role"] != "assistant":
-                assist = None
-                result.append(Say(one["role"], one["content"]))
-            elif is_output(one):
-                assist = None
-                identifier = call_id_of(one) or ""
-                results[identifier].pairs.append((calls[identifier], one))
-            else:
-                if assist is None:
-                    assist = Assist()
-                    result.append(assist)
-                    answers = Results()
-                    seen = Seen("user", [])
-                    result.extend((answers, seen))
-                assist.items.append(one)
-                seen.parts.extend(_pictures(item))
-                if is_call(one):
-                    identifier = call_id_of(one) or ""
-                    calls[identifier] = one
-                    results[identifier] = answers
-    return [
-        _in_call_order(turn, before) for before, turn in zip([None, *result], result, strict=False) if _matters(turn)
-    ]
+        if index in pairs.orphans:
+            left_out.append((item, "", f"{pairs.orphans[index]}: it was left out"))
+        elif is_output(item):
+            call = pairs.calls[index]
+            groups.answer(rounds[call], items[call], item)
+        elif is_call(item):
+            rounds[index] = groups.assist(item)
+        elif (known := _known(item)) is None:
+            kind = item["type"][:64]
+            left_out.append((item, ".type", f"'{kind}' is not known to this upstream: the item was left out"))
+        else:
+            groups.show(known, _pictures(item))
+    if left_out:
+        _warn(left_out, request, warnings)
+    return groups.ordered()
 
 
-def _matters(turn: Turn) -> bool:
-    if isinstance(turn, Results):
-        return bool(turn.pairs)
-    return bool(turn.parts) if isinstance(turn, Seen) else True
+def _warn(left_out: list[tuple[JSON, str, str]], request: Request, warnings: Warnings) -> None:
+    """Say what was left out; a continuation of which that leaves nothing is no continuation.
+
+    Raises: RelayError for outputs alone that answer no call of the response that they continue, in OpenAI's words (the
+    Open Responses suite asks for it: ``websocket-failed-continuation-evicts-cache``).
+    """
+    lost = {id(item) for item, _, _ in left_out if is_output(item)}
+    if request.resolved and request.own and all(id(item) in lost for item in request.own):
+        identifier = (call_id_of(request.own[0]) or "")[:64]
+        message = f"No tool call found for function call output with call_id {identifier}."
+        raise RelayError("invalid_request", message, param="input")
+    for param, reason in named(request.own, left_out):
+        warnings.add(param, reason)
 
 
 def last_asked(turns: list[Turn]) -> int:
@@ -103,25 +114,67 @@ def last_asked(turns: list[Turn]) -> int:
     return max((n for n in asked if not isinstance(turns[n], Seen)), default=0)
 
 
-def _in_call_order(turn: Turn, before: Turn | None) -> Turn:
-    if isinstance(turn, Results) and isinstance(before, Assist):
-        order = {id(call): position for position, call in enumerate(before.items)}
-        turn.pairs.sort(key=lambda pair: order[id(pair[0])])
-    return turn
+class _Groups:
+    """Turns as they come: behind each ``Assist`` stand its ``Results`` and what was ``Seen`` of it."""
+
+    __slots__ = ("_assist", "_results", "_seen", "_turns")
+
+    def __init__(self) -> None:
+        self._turns: list[Turn] = []
+        self._assist: Assist | None = None
+        self._results = Results()
+        self._seen = Seen("user", [])
+
+    def show(self, items: list[JSON], pictures: list[JSON]) -> None:
+        """Messages, reasoning, or a call with its output behind it; and pictures in them."""
+        for item in items:
+            kind = item["type"]
+            if kind == "message" and item["role"] != "assistant":
+                self._assist = None
+                self._turns.append(Say(item["role"], item["content"]))
+            elif is_output(item):
+                self.answer(self._results, items[0], item)
+            else:
+                self.assist(item)
+        self._seen.parts.extend(pictures)
+
+    def assist(self, item: JSON) -> Results:
+        """Something that the assistant does; the outputs of its calls go to what is returned."""
+        if self._assist is None:
+            self._assist, self._results, self._seen = Assist(), Results(), Seen("user", [])
+            self._turns += (self._assist, self._results, self._seen)
+        self._assist.items.append(item)
+        return self._results
+
+    def answer(self, results: Results, call: JSON, output: JSON) -> None:
+        """The output of a call."""
+        self._assist = None
+        results.pairs.append((call, output))
+
+    def ordered(self) -> list[Turn]:
+        """The turns, outputs in the order of their calls, without those in which nothing came back or was seen."""
+        for before, turn in pairwise(self._turns):
+            if isinstance(before, Assist) and isinstance(turn, Results):
+                order = {id(call): position for position, call in enumerate(before.items)}
+                turn.pairs.sort(key=lambda pair: order[id(pair[0])])
+        return [turn for turn in self._turns if _matters(turn)]
+
+
+def _matters(turn: Turn) -> bool:
+    if isinstance(turn, Results):
+        return bool(turn.pairs)
+    return bool(turn.parts) if isinstance(turn, Seen) else True
 
 
 # --- items that have no slot of their own in a chat
 
 
-def _shown(item: JSON, index: int) -> list[JSON]:
-    kind = item["type"]
-    if kind in _PLAIN or is_call(item) or is_output(item):
+def _known(item: JSON) -> list[JSON] | None:
+    """An item as items that a chat has; None for one that nobody knows."""
+    if item["type"] in _PLAIN:
         return [item]
-    show = _HISTORY.get(kind)
-    if show is None:
-        message = f"input[{index}].type '{kind}' is not known to this upstream."
-        raise RelayError("unsupported_value", message, param=f"input[{index}].type")
-    return show(item)
+    show = _HISTORY.get(item["type"])
+    return None if show is None else show(item)
 
 
 _PLAIN: Final = frozenset({"message", "reasoning"})

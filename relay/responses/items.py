@@ -1,12 +1,14 @@
 """Input items: shorthand made explicit, shapes checked, calls paired with their outputs.
 
-Source: responses-api.md §3; translation.md §2.1; decisions 10, 14, 27.
+Source: responses-api.md §3; translation.md §2.1; decisions 10, 14, 52, 57.
 """
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from relay.errors import RelayError
 from relay.responses.tools import CALL_TYPES, OUTPUT_TYPES, call_id_of, is_call, is_output
@@ -18,24 +20,37 @@ _TEXT_PARTS: Final = frozenset({"input_text", "output_text", "text", "summary_te
 _ALIASES: Final = {"compaction_summary": "compaction"}
 
 
-def normalise(value: object, path: str = "input") -> list[JSON]:
+def normalise(value: object, path: str = "input", later: Later | None = None) -> list[JSON]:
     """The items of ``input``: a string, an array of items, or None.
 
     Messages come out with ``type``, ``role`` and a list of parts; other items as they are, checked for what the relay
-    reads. Raises: RelayError naming the path.
+    reads. What a chat-like upstream cannot be told, but a native one may know (decision 57), goes to ``later`` where
+    that is given. Raises: RelayError naming the path.
     """
     if value is None:
         return []
     if isinstance(value, str):
-        return [_message("user", value, path)]
+        return [_message("user", value, path, later)]
     if not isinstance(value, list):
         raise RelayError("invalid_type", f"{path} must be a string or an array of items.", param=path)
-    return [_item(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    return [_item(item, f"{path}[{index}]", later) for index, item in enumerate(value)]
 
 
-def _item(item: object, path: str) -> JSON:
+Later = list[RelayError]
+"""Takes what only matters to an upstream that is translated to; the first is what it would have been told."""
+
+
+def object_to(error: RelayError, later: Later | None) -> None:
+    """Raise an error, or keep it until it is known who answers."""
+    if later is None:
+        raise error
+    if not later:
+        later.append(error)
+
+
+def _item(item: object, path: str, later: Later | None) -> JSON:
     if isinstance(item, str):
-        return _message("user", item, path)
+        return _message("user", item, path, later)
     if not isinstance(item, dict):
         raise RelayError("invalid_type", f"{path} must be an object.", param=path)
     kind = item.get("type")
@@ -46,45 +61,70 @@ def _item(item: object, path: str) -> JSON:
             kind = "item_reference"
     if not isinstance(kind, str):
         raise RelayError("missing_parameter", f"{path}.type is missing.", param=f"{path}.type")
+    for name in _NAMES:
+        if name in item and not isinstance(item[name], str | None):
+            raise RelayError("invalid_type", f"{path}.{name} must be a string.", param=f"{path}.{name}")
     kind = _ALIASES.get(kind, kind)
     if kind == "message":
-        return {**item, **_message(item.get("role"), item.get("content"), path)}
+        return {**item, **_message(item.get("role"), item.get("content"), path, later)}
+    if kind == "item_reference" and item.get("id") is None:
+        raise RelayError("invalid_type", f"{path}.id must be a string.", param=f"{path}.id")
+    if kind in _WITH_PARTS and isinstance(item.get("output"), list):
+        item["output"] = _parts(item["output"], f"{path}.output", "user", later)
     check = _CHECKS.get(kind)
     if check is not None:
-        check(item, path)
+        try:
+            check(item, path)
+        except RelayError as error:
+            object_to(error, later)
     return item if item.get("type") == kind else {**item, "type": kind}
 
 
-def _message(role: object, content: object, path: str) -> JSON:
+_NAMES: Final = ("id", "call_id", "name")
+_WITH_PARTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
+
+
+def _message(role: object, content: object, path: str, later: Later | None) -> JSON:
     if role not in ROLES:
         expected = ", ".join(sorted(ROLES))
-        raise RelayError("invalid_value", f"{path}.role must be one of {expected}.", param=f"{path}.role")
+        error = RelayError("invalid_value", f"{path}.role must be one of {expected}.", param=f"{path}.role")
+        object_to(error, later if isinstance(role, str) else None)
     if content is None:
         content = []
     if isinstance(content, str):
         content = [{"type": "output_text" if role == "assistant" else "input_text", "text": content}]
-    if not isinstance(content, list):
-        raise RelayError("invalid_type", f"{path}.content must be a string or an array.", param=f"{path}.content")
-    parts = [_part(part, f"{path}.content[{index}]", str(role)) for index, part in enumerate(content)]
-    return {"type": "message", "role": role, "content": parts}
+    elif isinstance(content, list):
+        content = _parts(content, f"{path}.content", str(role), later)
+    else:
+        message = f"{path}.content must be a string or an array."
+        object_to(RelayError("invalid_type", message, param=f"{path}.content"), later)
+    return {"type": "message", "role": role, "content": content}
 
 
-def _part(part: object, path: str, role: str) -> JSON:
+def _parts(parts: list[Any], path: str, role: str, later: Later | None) -> list[JSON]:
+    return [_part(part, f"{path}[{index}]", role, later) for index, part in enumerate(parts)]
+
+
+def _part(part: object, path: str, role: str, later: Later | None) -> JSON:
     if isinstance(part, str):
         return {"type": "output_text" if role == "assistant" else "input_text", "text": part}
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
         raise RelayError("invalid_type", f"{path} must be an object with a string 'type'.", param=path)
     kind = part["type"]
-    if kind in _TEXT_PARTS:
-        if not isinstance(part.get("text"), str):
-            raise RelayError("invalid_type", f"{path}.text must be a string.", param=f"{path}.text")
-        # the role decides what a text part is called: both names are accepted in both places (responses-api.md §3.2)
-        wanted = "output_text" if role == "assistant" else "input_text"
-        return part if kind == wanted else {**part, "type": wanted}
-    check = _PART_CHECKS.get(kind)
-    if check is None:
-        raise RelayError("invalid_value", f"{path}.type '{kind}' is not a known content part.", param=f"{path}.type")
-    check(part, path)
+    try:
+        if kind in _TEXT_PARTS:
+            if not isinstance(part.get("text"), str):
+                raise RelayError("invalid_type", f"{path}.text must be a string.", param=f"{path}.text")
+            # the role decides what a text part is called; both names are accepted (responses-api.md §3.2)
+            wanted = "output_text" if role == "assistant" else "input_text"
+            return part if kind == wanted else {**part, "type": wanted}
+        check = _PART_CHECKS.get(kind)
+        if check is None:
+            message = f"{path}.type '{kind}' is not a known content part."
+            raise RelayError("invalid_value", message, param=f"{path}.type")
+        check(part, path)
+    except RelayError as error:
+        object_to(error, later)
     return part
 
 
@@ -133,7 +173,14 @@ def _refusal(part: JSON, path: str) -> None:
         raise RelayError("invalid_type", f"{path}.refusal must be a string.", param=f"{path}.refusal")
 
 
+def _sealed(part: JSON, path: str) -> None:
+    if not isinstance(part.get("encrypted_content"), str):
+        param = f"{path}.encrypted_content"
+        raise RelayError("invalid_type", f"{param} must be a string.", param=param)
+
+
 _PART_CHECKS: Final[dict[str, Callable[[JSON, str], None]]] = {
+    "encrypted_content": _sealed,
     "input_image": _image,
     "input_file": _file,
     "input_audio": _audio,
@@ -160,15 +207,9 @@ def _call(item: JSON, path: str) -> None:
 
 
 def _output(item: JSON, path: str) -> None:
-    if not call_id_of(item):
-        raise RelayError("missing_parameter", f"{path}.call_id must be a non-empty string.", param=f"{path}.call_id")
-    output = item.get("output")
-    if item["type"] in ("function_call_output", "custom_tool_call_output"):
-        if isinstance(output, list):
-            item["output"] = [_part(part, f"{path}.output[{index}]", "user") for index, part in enumerate(output)]
-        elif not isinstance(output, str):
-            message = f"{path}.output must be a string or an array of content parts."
-            raise RelayError("invalid_type", message, param=f"{path}.output")
+    if item["type"] in _WITH_PARTS and not isinstance(item.get("output"), str | list):
+        message = f"{path}.output must be a string or an array of content parts."
+        raise RelayError("invalid_type", message, param=f"{path}.output")
 
 
 def _reasoning(item: JSON, path: str) -> None:
@@ -181,39 +222,125 @@ _CHECKS: Final[dict[str, Callable[[JSON, str], None]]] = {
     **dict.fromkeys(CALL_TYPES, _call),
     **dict.fromkeys(OUTPUT_TYPES, _output),
     "reasoning": _reasoning,
-    "item_reference": _string_field("id"),
     "compaction": _string_field("encrypted_content"),
 }
 
 
-def check_pairing(items: list[JSON]) -> None:
-    """Every output has its call before it, every call its output after it, once (decision 27; translation.md §2.1).
+class Pairing(NamedTuple):
+    """Which output answers which call, by their places in the list."""
 
-    Raises: RelayError ``invalid_request`` with param ``input``.
+    calls: dict[int, int]
+    """Place of an output -> place of the call that it answers."""
+    orphans: dict[int, str]
+    """Place of a call without its output or an output without its call -> which of both, in words."""
+
+
+def pairing(items: list[JSON]) -> Pairing:
+    """Pair calls and outputs (translation.md §2.1; decision 52).
+
+    An output answers the oldest open call with its id, among those of the assistant's last turn that has one: some
+    models begin anew with the ids of their calls, and what was left open before is then lost.
     """
-    open_calls: set[str] = set()
-    answered: set[str] = set()
-    for item in items:
+    calls: dict[int, int] = {}
+    orphans: dict[int, str] = {}
+    waiting: dict[str, deque[int]] = {}
+    turn = 0
+    for index, item in enumerate(items):
         if is_call(item):
             identifier = call_id_of(item) or ""
-            if identifier in open_calls:
-                raise RelayError("invalid_request", f"Two open calls have the call_id {identifier}.", param="input")
-            open_calls.add(identifier)
-            answered.discard(identifier)
-        elif is_output(item):
-            identifier = call_id_of(item) or ""
-            if identifier in open_calls:
-                open_calls.discard(identifier)
-                answered.add(identifier)
-            elif identifier in answered:
-                message = f"Two outputs answer the call with call_id {identifier}."
-                raise RelayError("invalid_request", message, param="input")
+            before = waiting.get(identifier)
+            if before is None or before[-1] < turn:
+                waiting[identifier] = deque((index,))
             else:
-                message = f"No tool call found for function call output with call_id {identifier}."
-                raise RelayError("invalid_request", message, param="input")
-    if open_calls:
-        identifier = min(open_calls)
-        raise RelayError("invalid_request", f"No tool output found for function call {identifier}.", param="input")
+                before.append(index)
+            orphans[index] = f"no output answers the call '{identifier[:64]}'"
+        elif is_output(item):
+            turn = index
+            identifier = call_id_of(item) or ""
+            found = waiting.get(identifier)
+            if found is None:
+                orphans[index] = f"it answers no open call ('{identifier[:64]}')"
+            else:
+                calls[index] = found.popleft()
+                del orphans[calls[index]]
+                if not found:
+                    del waiting[identifier]
+        elif item.get("type") == "message" and item.get("role") != "assistant":
+            turn = index
+    return Pairing(calls, orphans)
+
+
+# --- what agents of one client say to each other
+
+
+class Told(NamedTuple):
+    """Items as they are said, and what was left out of them: ``(item, path inside it, reason)``."""
+
+    items: list[JSON]
+    left_out: list[tuple[JSON, str, str]]
+
+
+def told(items: list[JSON], *, sealed: bool) -> Told:
+    """``agent_message`` items as user messages; unless the upstream may read them (``sealed``), sealed parts as text.
+
+    Codex puts words that nobody sealed into ``encrypted_content`` (https://github.com/openai/codex/issues/37197): what
+    can be read there is text; what cannot is left out. Raises: RelayError naming a part that is none.
+    """
+    left_out: list[tuple[JSON, str, str]] = []
+    result: list[JSON] = []
+    altered = False
+    for index, item in enumerate(items):
+        said: JSON | None = item
+        if item["type"] == "agent_message":
+            said = _agent_message(item, f"input[{index}]", left_out)
+        elif not sealed and any(_is_sealed_part(part) for part in _parts_of(item)):
+            field = "output" if item["type"] in _WITH_PARTS else "content"
+            said = {**item, field: _opened(item, field, item[field], left_out)}
+        altered = altered or said is not item
+        if said is not None:
+            result.append(said)
+    return Told(result if altered else items, left_out)
+
+
+def _parts_of(item: JSON) -> list[Any]:
+    field = "output" if item["type"] in _WITH_PARTS else "content" if item["type"] == "message" else ""
+    parts = item.get(field)
+    return parts if isinstance(parts, list) else []
+
+
+def _is_sealed_part(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "encrypted_content" and "encrypted_content" in part
+
+
+def _agent_message(item: JSON, path: str, left_out: list[tuple[JSON, str, str]]) -> JSON | None:
+    message = _message("user", item.get("content"), path, None)
+    parts = _opened(item, "content", message["content"], left_out)
+    author, recipient = item.get("author"), item.get("recipient")
+    texts = [part["text"] for part in parts if part["type"] == "input_text"]
+    if texts and isinstance(author, str) and not any(author in text for text in texts):
+        to = f" to {recipient}" if isinstance(recipient, str) else ""
+        parts.insert(0, {"type": "input_text", "text": f"Message from {author}{to}:\n"})
+    if all(part["type"] == "input_text" for part in parts):
+        parts = [{"type": "input_text", "text": "".join(part["text"] for part in parts)}] if parts else []
+    return {**message, "content": parts} if parts else None
+
+
+def _opened(item: JSON, field: str, parts: list[JSON], left_out: list[tuple[JSON, str, str]]) -> list[JSON]:
+    """Parts with the sealed ones as text, or left out."""
+    opened: list[JSON] = []
+    for index, part in enumerate(parts):
+        if not _is_sealed_part(part):
+            opened.append(part)
+        elif _SEALED_TEXT.fullmatch(part["encrypted_content"]):
+            left_out.append((item, f".{field}[{index}]", "it is sealed and cannot be read here: it was left out"))
+        else:
+            opened.append({"type": "input_text", "text": part["encrypted_content"]})
+    return opened
+
+
+_SEALED_TEXT: Final = re.compile(r"gAAA[\w=-]*|[\w+/=-]{128,}", re.ASCII)
+"""What is no text: a token of https://github.com/fernet/spec (its version byte and a time before 2106), or any long
+run of base64."""
 
 
 def check_file_ids(items: list[JSON]) -> None:
@@ -230,8 +357,8 @@ def check_file_ids(items: list[JSON]) -> None:
 # --- chat messages (decision 10)
 
 
-def from_messages(messages: object) -> list[JSON]:
-    """Chat ``messages`` as items. Raises: RelayError naming ``messages[i]…``."""
+def from_messages(messages: object, later: Later | None = None) -> list[JSON]:
+    """Chat ``messages`` as items (``later`` as in ``normalise``). Raises: RelayError naming ``messages[i]…``."""
     if not isinstance(messages, list):
         raise RelayError("invalid_type", "messages must be an array.", param="messages")
     items: list[JSON] = []
@@ -240,10 +367,11 @@ def from_messages(messages: object) -> list[JSON]:
         if not isinstance(message, dict):
             raise RelayError("invalid_type", f"{path} must be an object.", param=path)
         if message.get("role") == "tool":
+            said = _chat_content(message.get("content"), "user") or ""
             output: JSON = {
                 "type": "function_call_output",
                 "call_id": message.get("tool_call_id"),
-                "output": _chat_content(message.get("content"), "user") or "",
+                "output": _parts(said, f"{path}.content", "user", later) if isinstance(said, list) else said,
             }
             _output(output, path)
             items.append(output)
@@ -253,7 +381,7 @@ def from_messages(messages: object) -> list[JSON]:
         if isinstance(message.get("refusal"), str):
             content = [{"type": "refusal", "refusal": message["refusal"]}]
         if content or not message.get("tool_calls"):
-            items.append(_message(role, content, path))
+            items.append(_message(role, content, path, later))
         items.extend(_chat_calls(message.get("tool_calls"), path))
     return items
 

@@ -287,6 +287,9 @@ class Call(Item):
             "arguments": "",
             "call_id": call_id,
             "name": name,
+            # nothing in the arguments is sealed, which Codex must be told to read what it sends to other agents
+            # (https://github.com/openai/codex/pull/35845)
+            "encrypted_function_args": [],
         }
         if namespace is not None:
             item["namespace"] = namespace

@@ -1,6 +1,7 @@
 """A create request: every parameter checked by one table, aliases resolved, items and tools normalised.
 
-Source: responses-api.md §2.1-2.6; decisions 9, 10, 11, 15, 16. Unknown fields are ignored, or refused in strict mode.
+Source: responses-api.md §2.1-2.6; decisions 9, 10, 11, 15, 16, 57. Unknown fields are ignored, or
+refused in strict mode.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, Final
 from relay.errors import RelayError
 from relay.responses.declared import parse_tools
 from relay.responses.forms import flat_choice, flat_tool, old_choice, old_functions
-from relay.responses.items import from_messages, normalise
+from relay.responses.items import Later, from_messages, normalise, object_to, told
 from relay.responses.tools import JSON, ToolSet
 
 Check = Callable[[Any, str], Any]
@@ -112,29 +113,19 @@ def _metadata(value: Any, path: str) -> JSON:
     return pairs
 
 
-_EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-_SUMMARIES: Final = ("auto", "concise", "detailed")
-
-
 def _reasoning(value: Any, path: str) -> JSON:
+    """Words that are not known are read as the nearest ones (``providers.levels``)."""
     reasoning = _object(value, path)
-    checks = {
-        "effort": _one_of(*_EFFORTS),
-        "summary": _one_of(*_SUMMARIES),
-        "generate_summary": _one_of(*_SUMMARIES),
-        "context": _one_of("auto", "current_turn", "all_turns"),
-        "mode": _string(),
-    }
-    for name, check in checks.items():
+    for name in ("effort", "summary", "generate_summary", "context", "mode"):
         if reasoning.get(name) is not None:
-            check(reasoning[name], f"{path}.{name}")
+            _string()(reasoning[name], f"{path}.{name}")
     return reasoning
 
 
 def _text(value: Any, path: str) -> JSON:
     text = _object(value, path)
     if text.get("verbosity") is not None:
-        _one_of("low", "medium", "high")(text["verbosity"], f"{path}.verbosity")
+        _string()(text["verbosity"], f"{path}.verbosity")
     if text.get("format") is not None:
         return {**text, "format": _format(text["format"], f"{path}.format")}
     return text
@@ -180,7 +171,7 @@ PARAMETERS: Final[dict[str, Check]] = {
     "prompt": _object,
     "prompt_cache_key": _string(),
     "prompt_cache_options": _object,
-    "prompt_cache_retention": _one_of("in_memory", "in-memory", "24h"),
+    "prompt_cache_retention": _string(),
     "reasoning": _reasoning,
     "safety_identifier": _string(),
     "seed": _integer(-(2**63), 2**63),
@@ -213,6 +204,12 @@ class Request:
     strict: bool = False
     resolved: bool = False
     """Whether ``items`` begin with the window of ``previous_response_id``: then no upstream needs to know that id."""
+    own: list[JSON] = field(default_factory=list)
+    """The items of this request's own ``input``: what warnings name their places in."""
+    objections: tuple[RelayError, ...] = ()
+    """Where it was not known who answers (``parse(judged=False)``): what a translated upstream could not be told."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """Warnings, ``(param, reason)``, that whatever upstream is asked gives."""
     _tools: list[ToolSet] = field(default_factory=list, compare=False)
     """``tools``, from when they are first asked for."""
 
@@ -260,7 +257,7 @@ class Request:
 
     def with_window(self, before: list[JSON], items: list[JSON]) -> Request:
         """The same request over ``items`` and the window of the response that it continues."""
-        return replace(self.with_items([*before, *items]), resolved=True)
+        return replace(self.with_items([*before, *items]), resolved=True, own=items)
 
     def with_items(self, items: list[JSON]) -> Request:
         """The same request over other items; tools that items bring are merged."""
@@ -270,6 +267,18 @@ class Request:
         """The same request, which offers nothing, whatever its items bring."""
         return replace(self, _tools=[ToolSet()])
 
+    def judged(self) -> Request:
+        """The same request for an upstream that is translated to. Raises: RelayError that it cannot be told."""
+        for error in self.objections:
+            raise error
+        return self
+
+    def told(self, *, sealed: bool) -> Request:
+        """The same request with what agents said to each other as messages (``responses.items.told``)."""
+        items, left_out = told(self.items, sealed=sealed)
+        request = self.with_items(items)
+        return replace(request, notes=(*self.notes, *named(self.own, left_out))) if left_out else request
+
     def with_params(self, **params: Any) -> Request:
         """The same request with other parameters; None takes one out."""
         if all(self.params.get(name) == value for name, value in params.items()):
@@ -278,8 +287,27 @@ class Request:
         return replace(self, params={name: value for name, value in merged.items() if value is not None}, _tools=[])
 
 
-def parse(body: Any, *, default_model: str | None = None, strict: bool = False) -> Request:
-    """Check a decoded body. Raises: RelayError naming the parameter and what was expected."""
+def named(own: list[JSON], left_out: list[tuple[JSON, str, str]]) -> list[tuple[str, str]]:
+    """Warnings for what was left out: ``(item, path inside it, reason)``. Items of earlier responses have no place in
+    this request; of very many only the first are named."""
+    places = {id(item): f"input[{index}]" for index, item in enumerate(own)}
+    notes = [
+        (places[id(item)] + path, reason)
+        if id(item) in places
+        else ("input", f"an item of an earlier response: {reason}")
+        for item, path, reason in left_out[:_NAMED_LIMIT]
+    ]
+    rest = len(left_out) - _NAMED_LIMIT
+    return [*notes, ("input", f"{rest} more were left out")] if rest > 0 else notes
+
+
+_NAMED_LIMIT: Final = 32
+
+
+def parse(body: Any, *, default_model: str | None = None, strict: bool = False, judged: bool = True) -> Request:
+    """Check a decoded body; unless ``judged``, only for what the relay itself reads (decision 57), and the rest is in
+    ``objections``. Raises: RelayError naming the parameter and what was expected.
+    """
     if not isinstance(body, dict):
         raise RelayError("invalid_type", "The request body must be a JSON object.")
     model = body.get("model")
@@ -289,20 +317,49 @@ def parse(body: Any, *, default_model: str | None = None, strict: bool = False) 
         raise RelayError("missing_parameter", "Missing required parameter: 'model'.", param="model")
     if not isinstance(model, str) or not model:
         raise _wrong("model", "a non-empty string")
+    later: Later | None = None if judged else []
     params = {
-        name: PARAMETERS[name](value, name) for name, value in body.items() if name in PARAMETERS and value is not None
+        name: _checked(name, value, later) for name, value in body.items() if name in PARAMETERS and value is not None
     }
     _resolve_aliases(body, params)
     if body.get("messages") is not None:
         if body.get("input") is not None:
             raise RelayError("invalid_value", "Give input or messages, not both.", param="messages")
-        items = from_messages(body["messages"])
+        items = from_messages(body["messages"], later)
     else:
-        items = normalise(body.get("input"))
+        items = normalise(body.get("input"), later=later)
     if params.get("conversation") is not None and params.get("previous_response_id") is not None:
         message = "previous_response_id and conversation cannot be used together."
         raise RelayError("invalid_value", message, param="conversation")
-    return Request(body, model, params, items, strict)
+    return Request(body, model, params, items, strict, own=items, objections=tuple(later or ()))
+
+
+def _checked(name: str, value: Any, later: Later | None) -> Any:
+    try:
+        return PARAMETERS[name](value, name)
+    except RelayError as error:
+        if later is None or name in _READ_WHOLE:
+            raise
+        if name in _READ:
+            _READ[name](value, name)
+        object_to(error, later)
+        return value
+
+
+_READ_WHOLE: Final = frozenset(
+    {"background", "context_management", "generate", "include", "n", "previous_response_id", "store", "stream"}
+)
+"""Parameters that the relay acts on itself, whoever answers."""
+
+_READ: Final[dict[str, Check]] = {
+    "image": _object,
+    "prompt": _object,
+    "reasoning": _object,
+    "stream_options": _object,
+    "text": _object,
+    "tools": _array,
+}
+"""Parameters whose members it reads; what they may be is the upstream's to say."""
 
 
 def check_known(request: Request, forwarded: tuple[str, ...] = ()) -> None:

@@ -677,8 +677,9 @@ def test_a_warm_up_is_checked_like_a_create_and_may_be_empty() -> None:
         assert (await socket.refused(input="Hi.", generate=False, temperature=9))["param"] == "temperature"
         assert (await socket.refused(input="Hi.", generate=False, tools=[{"type": "mcp"}]))["param"] == "tools[0].type"
         empty = await socket.completed(input=[], generate=False)
-        assert (await socket.refused(input=[], previous_response_id=empty["id"]))["param"] == "input"
-        await socket.completed(input="Hi.", previous_response_id=empty["id"])
+        await socket.completed(input=[], previous_response_id=empty["id"])
+        again = await socket.completed(input=[], generate=False)
+        await socket.completed(input="Hi.", previous_response_id=again["id"])
 
     on_socket(talk)
 

@@ -13,7 +13,6 @@ from relay.providers.chat import PROVIDER
 from relay.providers.chat_stream import ChatTranslator, Context
 from relay.responses import request as requests
 from relay.responses.emitter import Emitter, Voice
-from relay.responses.items import check_pairing
 from relay.responses.response import template
 from relay.responses.sinks import SSESink
 from relay.responses.tools import Tool
@@ -35,7 +34,6 @@ def build(
 ) -> UpstreamRequest:
     """The upstream request for a Responses body, as the app would ask for it."""
     request = requests.parse({"model": "client-model", **body}, strict=strict)
-    check_pairing(request.items)
     where = Target("up", model, base_url, quirks, **target)
     return PROVIDER.build(request, where, media or {}, frozenset(repairs))
 

@@ -12,7 +12,6 @@ from relay.providers.gemini import PROVIDER
 from relay.providers.gemini_stream import Context
 from relay.responses import request as requests
 from relay.responses.envelope import unseal
-from relay.responses.items import check_pairing
 from relay.responses.sinks import SSESink
 from relay.responses.tools import Tool
 from tests import oracle
@@ -36,7 +35,6 @@ def build(
 ) -> UpstreamRequest:
     """The upstream request for a Responses body, as the app would ask for it."""
     request = requests.parse({"model": "client-model", **body}, strict=strict)
-    check_pairing(request.items)
     where = Target("up", model, base_url, quirks, **target)
     return PROVIDER.build(request, where, media or {}, frozenset(repairs))
 

@@ -210,10 +210,6 @@ def test_what_is_refused(body: Json, param: str) -> None:
     assert refused(body) == param
 
 
-def test_nothing_to_say_is_refused() -> None:
-    assert refused({"input": [{"role": "user", "content": "  "}]}) == "input"
-
-
 def test_names_of_users_are_sent_and_addresses_hashed() -> None:
     assert sent({"user": "u-1"})["metadata"] == {"user_id": "u-1"}
     assert sent({"user": "u-1", "safety_identifier": "s-1"})["metadata"] == {"user_id": "s-1"}

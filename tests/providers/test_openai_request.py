@@ -187,11 +187,23 @@ def test_input_passes_as_it_was_sent() -> None:
         {"type": "item_reference", "id": "msg_9"},
         {"type": "hologram", "x": [1]},
     ]
-    assert sent({"input": items})["input"] == items
+    assert sent({"input": items}, quirks="openai")["input"] == items
     assert sent({"input": "hi"})["input"] == "hi"
+    typed = {"role": "user", "novelty": 1, "type": "message", "content": [{"type": "input_text", "text": "hi"}]}
+    assert sent({"input": items})["input"] == [typed, *items[1:]]
     assert "input" not in json.loads(
         PROVIDER.build(requests.parse({"model": "m"}), Target("u", "m"), {}, frozenset()).body
     )
+
+
+def test_truncations_that_the_relay_does_not_know() -> None:
+    assert sent({"truncation": "auto"})["truncation"] == "auto"
+    early = requests.parse({"model": "m", "input": "hi", "truncation": "oldest"}, judged=False)
+    kept = PROVIDER.build(early, Target("u", "m", holds_state=True), {}, frozenset())
+    assert json.loads(kept.body)["truncation"] == "oldest"
+    with pytest.raises(RelayError) as caught:
+        PROVIDER.build(early, Target("u", "m"), {}, frozenset())
+    assert (caught.value.status, caught.value.param) == (400, "truncation")
 
 
 def test_reasoning_that_the_relay_sealed_for_another_upstream_is_removed() -> None:

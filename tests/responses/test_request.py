@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from relay.errors import RelayError
-from relay.responses.items import check_file_ids, check_pairing, from_messages, normalise
+from relay.responses.items import check_file_ids, from_messages, normalise, pairing
 from relay.responses.request import PARAMETERS, Request, check_known, parse
 from relay.responses.response import echoes, template
 from relay.responses.tools import (
@@ -67,9 +67,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("tools", {}, "tools"),
     ("truncation", "always", "truncation"),
     ("reasoning", "high", "reasoning"),
-    ("reasoning", {"effort": "extreme"}, "reasoning.effort"),
-    ("reasoning", {"summary": "long"}, "reasoning.summary"),
-    ("text", {"verbosity": "loud"}, "text.verbosity"),
+    ("reasoning", {"effort": 3}, "reasoning.effort"),
+    ("reasoning", {"summary": True}, "reasoning.summary"),
+    ("text", {"verbosity": 1}, "text.verbosity"),
     ("text", {"format": {"type": "xml"}}, "text.format.type"),
     ("text", {"format": {"type": "json_schema", "name": "n"}}, "text.format.schema"),
     ("text", {"format": {"type": "json_schema", "schema": {}}}, "text.format.name"),
@@ -428,6 +428,50 @@ def test_tools_that_items_bring_are_merged() -> None:
     assert caught.value.param == "input[0].tools[0]"
 
 
+# --- before it is known who answers (decision 57)
+
+READ = {"background", "context_management", "generate", "include", "n", "previous_response_id", "store", "stream"}
+"""What the relay acts on itself; ``model``, ``input``, ``messages`` and the chat forms of parameters are its own."""
+
+
+@pytest.mark.parametrize(("name", "value", "param"), WRONG)
+def test_what_only_a_translated_upstream_minds_waits(name: str, value: Any, param: str) -> None:
+    body = {"model": "m", "input": "hi", name: value}
+    if param.startswith("tool_choice"):  # tools are read when they are asked for
+        assert parse(body, judged=False).judged()
+        return
+    shape = {"reasoning", "text", "tools", "prompt", "image", "stream_options"}
+    if name in READ or name not in PARAMETERS or (name in shape and param == name and not isinstance(value, list)):
+        with pytest.raises(RelayError) as caught:
+            parse(body, judged=False)
+        assert caught.value.param == param
+        return
+    early = parse(body, judged=False)
+    assert early.params[name] == value
+    assert early.with_items(normalise("on")).params[name] == value
+    with pytest.raises(RelayError) as caught:
+        assert early.judged().tools
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("item", "param"),
+    [
+        ({"role": "critic", "content": "x"}, "input[0].role"),
+        ({"role": "user", "content": 5}, "input[0].content"),
+        ({"role": "user", "content": [{"type": "hologram"}, {"type": "input_text"}]}, "input[0].content[0].type"),
+        ({"type": "function_call", "name": "f"}, "input[0].call_id"),
+        ({"type": "function_call_output", "call_id": "c"}, "input[0].output"),
+        ({"type": "reasoning", "summary": "x"}, "input[0].summary"),
+    ],
+)
+def test_items_wait_too(item: dict[str, Any], param: str) -> None:
+    early = parse({"model": "m", "input": [item]}, judged=False)
+    assert early.objections is not None
+    assert [error.param for error in early.objections] == [param]
+    assert early.items == normalise([item], later=[])
+
+
 # --- items
 
 
@@ -463,7 +507,11 @@ ODD: list[tuple[Any, str]] = [
     ({"type": "function_call", "name": "f", "arguments": "{}"}, "input[0].call_id"),
     ({"type": "function_call", "call_id": "c", "arguments": "{}"}, "input[0].name"),
     ({"type": "function_call", "call_id": "c", "name": "f", "arguments": {}}, "input[0].arguments"),
-    ({"type": "function_call_output", "output": "x"}, "input[0].call_id"),
+    ({"type": "function_call_output", "call_id": 5, "output": "x"}, "input[0].call_id"),
+    ({"type": "message", "role": 5}, "input[0].role"),
+    ({"type": "message", "id": 5, "role": "user"}, "input[0].id"),
+    ({"type": "acme:note", "name": []}, "input[0].name"),
+    ({"role": "user", "content": [{"type": "encrypted_content"}]}, "input[0].content[0].encrypted_content"),
     ({"type": "function_call_output", "call_id": "c", "output": 5}, "input[0].output"),
     ({"type": "function_call_output", "call_id": "c", "output": [5]}, "input[0].output[0]"),
     ({"type": "reasoning", "summary": "x"}, "input[0].summary"),
@@ -516,22 +564,38 @@ def output(identifier: str) -> dict[str, Any]:
 
 def test_pairs_may_stand_apart_and_ids_may_be_used_again() -> None:
     say = normalise("hi")[0]
-    check_pairing([call("a"), call("b"), say, output("b"), output("a"), call("a"), output("a")])
+    found = pairing([call("a"), call("b"), say, output("b"), output("a"), call("a"), output("a")])
+    assert (found.calls, found.orphans) == ({3: 1, 4: 0, 6: 5}, {})
 
 
-@pytest.mark.parametrize(
-    ("items", "words"),
-    [
-        ([output("a")], "No tool call found for function call output with call_id a"),
-        ([call("a")], "No tool output found for function call a"),
-        ([call("a"), call("a"), output("a")], "Two open calls"),
-        ([call("a"), output("a"), output("a")], "Two outputs"),
-    ],
-)
-def test_orphans(items: list[dict[str, Any]], words: str) -> None:
-    with pytest.raises(RelayError, match=words) as caught:
-        check_pairing(items)
-    assert (caught.value.status, caught.value.param, caught.value.code) == (400, "input", None)
+SAY: dict[str, Any] = {"type": "message", "role": "user", "content": []}
+DONE: dict[str, Any] = {"type": "message", "role": "assistant", "content": []}
+ORPHANS: dict[str, tuple[list[dict[str, Any]], dict[int, int], list[int]]] = {
+    "an output alone": ([SAY, output("a")], {}, [1]),
+    "a call alone": ([SAY, call("a"), SAY], {}, [1]),
+    "the output first": ([output("a"), call("a")], {}, [0, 1]),
+    "a call told twice": ([call("a"), call("a"), output("a")], {2: 0}, [1]),
+    "an output told twice": ([call("a"), output("a"), output("a")], {1: 0}, [2]),
+    "an id for two calls of a turn": ([call("a"), DONE, call("a"), output("a"), output("a")], {3: 0, 4: 2}, []),
+    "an id begun anew after a user": ([call("a"), SAY, call("a"), output("a")], {3: 2}, [0]),
+    "an id begun anew after an output": (
+        [call("a"), call("b"), output("b"), call("a"), output("a")],
+        {2: 1, 4: 3},
+        [0],
+    ),
+    "an output of no call at all": (
+        [call("a"), output("a"), {"type": "function_call_output", "output": ""}],
+        {1: 0},
+        [2],
+    ),
+    "the wrong one of two": ([call("a"), call("b"), output("c"), output("b")], {3: 1}, [0, 2]),
+}
+
+
+@pytest.mark.parametrize(("items", "calls", "orphans"), ORPHANS.values(), ids=ORPHANS)
+def test_orphans(items: list[dict[str, Any]], calls: dict[int, int], orphans: list[int]) -> None:
+    found = pairing(items)
+    assert (found.calls, sorted(found.orphans)) == (calls, orphans)
 
 
 def test_call_items_as_functions() -> None:
@@ -595,7 +659,7 @@ def test_chat_messages() -> None:
     assert items[2]["content"][0] == {"type": "input_file", "file_data": "data:x"}
     assert items[4]["output"] == [{"type": "input_text", "text": "t"}]
     assert items[5]["content"] == [{"type": "refusal", "refusal": "no"}]
-    check_pairing(items)
+    assert not pairing(items).orphans
 
 
 @pytest.mark.parametrize(
@@ -604,7 +668,8 @@ def test_chat_messages() -> None:
         ({}, "messages"),
         ([5], "messages[0]"),
         ([{"role": "robot", "content": "x"}], "messages[0].role"),
-        ([{"role": "tool", "content": "x"}], "messages[0].call_id"),
+        ([{"role": "tool", "tool_call_id": "c", "content": 5}], "messages[0].output"),
+        ([{"role": "tool", "tool_call_id": "c", "content": [5]}], "messages[0].content[0]"),
         ([{"role": "assistant", "tool_calls": [5]}], "messages[0].tool_calls[0].function"),
         ([{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}], "messages[0].tool_calls[0].call_id"),
     ],

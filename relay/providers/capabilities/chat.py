@@ -6,8 +6,9 @@ default, then models anywhere, then servers, then models behind one server.
 What the fields mean, where the name does not say it:
 
 ``mid_system``: ``native`` (a later system message stays where it is) or ``user_marker`` (one leading system message,
-later ones are marked user messages); ``alternate``: user messages in a row are merged; ``effort``: a row of
-``providers.chat.EFFORT_FIELDS``; ``efforts``: what each level becomes, and whether that deserves a warning;
+later ones are marked user messages); ``alternate``: user messages in a row are merged; ``needs_user``: a user must
+begin behind the system; ``effort``: a row of ``providers.chat.EFFORT_FIELDS``; ``efforts``: what each level becomes,
+and whether that deserves a warning;
 ``sampling``: ``full`` or ``none``; ``names``: our field -> theirs; ``drops``: parameters left out with a warning;
 ``tiers``: ``service_tier`` as it is sent, empty for nothing, absent for a warning; ``reasoning_out_fields``: names
 in which raw reasoning arrives, the first non-empty one counts; ``reasoning_in_field`` and ``must_replay`` (``never``,
@@ -57,6 +58,7 @@ _DEFAULT: Final[dict[str, Any]] = {
     "system_role": "system",
     "mid_system": "user_marker",
     "alternate": False,
+    "needs_user": False,
     "effort": "reasoning_effort",
     "efforts": ladder("none", "low", "medium", "high"),
     "sampling": "full",
@@ -122,7 +124,12 @@ _OPENAI_HOSTS: Final = ("api.openai.com", ".openai.azure.com")
 _OPENAI_QUIRKS: Final = ("openai", "azure")
 
 # servers that render a model's own template: many of these want one system message, in front, and parse arguments
-_TEMPLATED: Final[dict[str, Any]] = {"mid_system": "user_marker", "json_arguments": True, "misses_reasoning": False}
+_TEMPLATED: Final[dict[str, Any]] = {
+    "mid_system": "user_marker",
+    "json_arguments": True,
+    "misses_reasoning": False,
+    "needs_user": True,
+}
 
 # platform.kimi.ai/docs/guide/use-thinking-models; the plan for coding has names of its own (kimi.com/code/docs, and
 # github.com/1jehuang/jcode/issues/322 for what it refuses)
@@ -198,6 +205,11 @@ ROWS: Final[tuple[Row, ...]] = (
     # --- models, wherever they run
     Row({"alternate": True}, models=("*gemma*",)),
     Row({"sees": False}, models=("*deepseek*", "*gpt-oss*", "*codestral*", "*qwen3-coder*", "*gpt-3.5*")),
+    Row(
+        # "No user query found in messages" of Qwen's template; 2013 of MiniMax; Gemini and Claude behind a gateway
+        {"needs_user": True},
+        models=("*qwen*", "*gemma*", "*mistral*", "*magistral*", "*minimax*", "*gemini*", "*claude*"),
+    ),
     Row({"must_replay": "always"}, models=("*glm-4.[5-9]*", "*glm-[5-9]*")),
     Row({"must_replay": "always", "misses_reasoning": True}, models=_KIMI_THINKS),
     # --- servers
@@ -237,7 +249,7 @@ ROWS: Final[tuple[Row, ...]] = (
         quirks=("vercel",),
     ),
     Row(
-        {"reasoning_in_field": "reasoning_details", "must_replay": "details"},
+        {"reasoning_in_field": "reasoning_details", "must_replay": "details", "needs_user": True},
         hosts=("api.minimax.io", "api.minimaxi.com"),
         quirks=("minimax",),
     ),
@@ -323,6 +335,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row(
         {
             "usage_in_stream": "always",
+            "needs_user": True,
             "effort": "reasoning_effort",
             "efforts": NO_EFFORT,
             "names": {"seed": "random_seed"},

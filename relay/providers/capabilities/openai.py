@@ -15,6 +15,9 @@ from typing import Any, Final
 
 from relay.providers.capabilities import Row
 
+_OURS: Final = {"function_call": ("encrypted_function_args",)}
+"""What calls of translated upstreams carry for Codex (``responses.output.Call``), and other servers do not know."""
+
 _DEFAULT: Final[dict[str, Any]] = {
     "openai": False,
     "obfuscation": False,
@@ -22,7 +25,7 @@ _DEFAULT: Final[dict[str, Any]] = {
     "takes": frozenset({"presence_penalty", "frequency_penalty"}),
     "strips": frozenset({"client_metadata"}),
     "drops": frozenset(),
-    "item_strips": {},
+    "item_strips": _OURS,
     "tool_strips": {},
     "efforts": {},
 }
@@ -35,7 +38,7 @@ _OPENAI_ONLY: Final = frozenset(
 ROWS: Final[tuple[Row, ...]] = (
     Row(_DEFAULT),
     Row(
-        {"openai": True, "obfuscation": True, "strips": frozenset()},
+        {"openai": True, "obfuscation": True, "strips": frozenset(), "item_strips": {}},
         hosts=("api.openai.com",),
         quirks=("openai",),
     ),
@@ -78,7 +81,7 @@ ROWS: Final[tuple[Row, ...]] = (
         {
             "takes": _ENGINES,
             "strips": frozenset({"client_metadata"}),
-            "item_strips": {"function_call": ("status",)},
+            "item_strips": {"function_call": ("status", "encrypted_function_args")},
         },
         quirks=("vllm",),
     ),
