@@ -623,3 +623,19 @@ def test_what_stands_beside_the_choices(chunk: dict[str, Any], failed: bool) -> 
     else:
         one.feed(b"data: " + json.dumps(chunk).encode() + b"\n\n")
         assert one.close() == Done("completed")
+
+
+@pytest.mark.parametrize(
+    ("kind", "row"),
+    [
+        ("rate_limited", (429, "rate_limit_error", "rate_limit_exceeded")),
+        ("overloaded", (503, "server_error", "server_overloaded")),
+        ("background_queue_full", (429, "rate_limit_error", "background_queue_full")),
+        ("response_not_completed", (400, "invalid_request_error", "response_not_completed")),
+        ("conversation_locked", (400, "invalid_request_error", "conversation_locked")),
+        ("external_connector_error", (424, "external_connector_error", "http_error")),
+    ],
+)
+def test_an_error_is_named_by_its_code(kind: str, row: tuple[int, str, str]) -> None:
+    """Decision 62; outliving.md E3, E9, E10; hosted-tools.md H24."""
+    assert KINDS[kind] == row
