@@ -387,3 +387,24 @@ def test_serve_on_a_port_in_use_is_one_line() -> None:
     assert re.fullmatch(
         rf"relay: error: cannot listen on http://127\.0\.0\.1:{port}: .*[Aa]ddress already in use.*\n", err
     ), err
+
+
+def test_too_few_descriptors_are_one_warning_with_both_numbers(demo_url: str) -> None:
+    """A hard limit of 2,000: 1,000 are the upstream's, 64 the rest."""
+    command = ["sh", "-c", 'ulimit -n 2000 && exec "$@"', "sh", *RELAY]
+    arguments = ["serve", "--port", "0", "--workers", "2", "--upstream", f"chat={demo_url}/v1"]
+    process = subprocess.Popen(
+        [*command, *arguments], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    try:
+        printed = ""
+        while "listens on" not in printed:
+            printed += process.stdout.readline() or pytest.fail(printed)
+    finally:
+        process.terminate()
+        printed += process.stdout.read()
+        process.stdout.close()
+        process.wait(30)
+    assert printed.count("max_connections is lowered from 10000 to 936") == 1
+    assert "may open 2000 files" in printed

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import ssl
@@ -43,10 +44,32 @@ def serve(options: argparse.Namespace) -> int:
     """Serve until a signal; the demo upstream answers where nothing is configured."""
     settings = settings_of(options)
     log = logs.configure(settings.server.log_level, settings.server.log_format, settings.secrets())
+    settings = _fitted(settings)
     if settings.upstreams:
         return _serve(settings, log, demo=False)
     with _demo_upstream() as upstream:
         return _serve(replace(settings, upstreams=(upstream,)), log, demo=True)
+
+
+def _fitted(settings: Settings) -> Settings:
+    """The settings with as many connections as there are descriptors for; one warning where those are fewer."""
+    from relay.server.descriptors import SPARE, fitting_connections, raise_limit
+
+    limit, server = raise_limit(), settings.server
+    upstreams = sum(one.max_connections for one in settings.upstreams)
+    fitting = fitting_connections(server.max_connections, upstreams, limit)
+    if fitting == server.max_connections:
+        return settings
+    logging.getLogger("relay.server").warning(
+        "max_connections is lowered from %d to %d: a process may open %d files here (ulimit -n), of which %d are kept "
+        "for upstreams and %d for the rest",
+        server.max_connections,
+        fitting,
+        limit,
+        upstreams,
+        SPARE,
+    )
+    return replace(settings, server=replace(server, max_connections=fitting))
 
 
 def _serve(settings: Settings, log: LinesHandler, demo: bool) -> int:

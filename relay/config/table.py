@@ -88,7 +88,7 @@ TABLE: Final[tuple[Setting, ...]] = (
         "max_connections",
         "integer",
         10_000,
-        "Client connections of one worker.",
+        "Client connections of one worker; lowered, with a warning, where the system grants too few descriptors.",
         (1, 1_000_000),
     ),
     Setting("server", "log_level", "choice", "info", "Least level logged.", ("debug", "info", "warning", "error")),

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from relay.server.context import App, Context, logger
+from relay.server.descriptors import Watch
 from relay.server.http import HttpConnection
 from relay.server.lifespan import Lifespan
 from relay.server.limits import Limits
@@ -47,6 +48,7 @@ class Server:
         self._lifespan = Lifespan(app, limits.startup_s)
         self._server: asyncio.Server | None = None
         self._listener: socket.socket | None = None
+        self._descriptors: Watch
         self._make: Callable[[], HttpConnection]
         self._tls: ssl.SSLContext | None = None
         self._path: str | None = None  # of a Unix socket that ``start`` made
@@ -80,6 +82,8 @@ class Server:
             self._make = lambda: HttpConnection(context, parser)
             self._server = await self._listen(sock)
             self._listener = sock
+            self._descriptors = Watch(asyncio.get_running_loop())
+            self._descriptors.start()
             self._stopped = False
             if sock.family == socket.AF_UNIX:
                 self._path = settings.uds if own else None
@@ -156,6 +160,7 @@ class Server:
         if self._stopped:
             return
         self._stopped = True
+        self._descriptors.stop()
         timeout_s = self._settings.drain_timeout_s if drain_timeout_s is None else drain_timeout_s
         context.draining = True
         if self._on_drain is not None:

@@ -6,6 +6,8 @@ are in ``detail``, for the log.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import ssl
 from typing import Final, NamedTuple
@@ -56,8 +58,23 @@ FOREIGN: Final = (OSError, httptools.HttpParserError)  # what ``converted`` take
 
 def converted(error: BaseException, origin: Origin) -> RelayError:
     """The table, applied to one of ``FOREIGN``."""
+    detail = f"{origin}: {type(error).__name__}: {error}"
+    if _without_descriptors(error):
+        return RelayError("overloaded", "The relay is out of file descriptors.", detail=detail, retry_after_s=1)
     row = next(row for row in _ROWS if isinstance(error, row.cause))
-    return failure(row.kind, row.words, f"{origin}: {type(error).__name__}: {error}")
+    return failure(row.kind, row.words, detail)
+
+
+def _without_descriptors(error: BaseException) -> bool:
+    """EMFILE and ENFILE; a resolver that finds none says only that the system failed (EAI_SYSTEM)."""
+    if not isinstance(error, OSError):
+        return False
+    if isinstance(error, socket.gaierror) and error.errno == getattr(socket, "EAI_SYSTEM", None):
+        try:
+            os.close(os.dup(2))
+        except OSError as reason:
+            error = reason
+    return error.errno in (errno.EMFILE, errno.ENFILE) and not isinstance(error, socket.gaierror)
 
 
 def failure(kind: str, words: str, detail: str | None = None) -> RelayError:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
 
 import pytest
 
 from relay.errors import RelayError
-from relay.upstream import Answer, Client, Timeouts
+from relay.upstream import Answer, Client, Origin, Timeouts
+from relay.upstream.failures import converted
 from tests.support import run, until
 from tests.upstream.scripted import OK, QUICK, Peer, answering, client_of, fetch, post, serving
 
@@ -460,3 +464,28 @@ def test_an_owner_who_holds_all_connections_waits_behind_the_others() -> None:
                 one.close()
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ENFILE, "Too many open files in system"),
+        socket.gaierror(socket.EAI_SYSTEM, "System error"),
+    ],
+)
+def test_without_descriptors_it_is_the_relay_that_is_overloaded(
+    error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(descriptor: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "dup", none_left)
+    told = converted(error, Origin("http", "up.example", 80))
+    assert (told.kind, told.status, told.message) == ("overloaded", 503, "The relay is out of file descriptors.")
+    assert "up.example" in (told.detail or "")
+
+
+def test_a_resolver_that_fails_for_another_reason_is_told_as_such() -> None:
+    told = converted(socket.gaierror(socket.EAI_SYSTEM, "System error"), Origin("http", "up.example", 80))
+    assert "its name could not be resolved" in told.message
