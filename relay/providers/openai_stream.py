@@ -9,6 +9,7 @@ like the one before it but for its text, number and padding (``Run``) is not eve
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -30,6 +31,9 @@ REASON_S: Final = 1.0
 """Decision 46: how long a failure without details waits for the next frame."""
 
 _FAILURES: Final = frozenset({"response.failed", "response.cancelled"})
+
+_NAME: Final = re.compile(r"response\.[A-Za-z0-9_.]+")
+"""What may stand in a frame's ``event`` line; anything else could be more than a name (CWE-93)."""
 
 _MISSES: Final = 8
 """Runs learnt in vain before a stream is no longer asked for another: its deltas differ in more than their text."""
@@ -183,7 +187,7 @@ class ResponsesTranslator:
             kind, altered = (name or b"").decode("utf-8", "replace"), True
         if kind == "error" or (not kind.startswith("response.") and _fails(kind, content)):
             raise in_band(content, self._voice)
-        if not kind.startswith("response."):
+        if _NAME.fullmatch(kind) is None:
             self.ignored += 1
             return
         if self._failure is not None and kind not in _FAILURES:

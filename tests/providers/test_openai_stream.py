@@ -11,7 +11,7 @@ import pytest
 
 from relay.errors import RelayError
 from relay.providers.openai_run import Run
-from relay.responses.sinks import NullSink, SocketSink
+from relay.responses.sinks import NullSink, SocketSink, SSESink
 from tests import oracle
 from tests.providers.openai_support import (
     CALL,
@@ -68,6 +68,37 @@ def test_pain_6_private_events_are_dropped_and_the_rest_renumbered() -> None:
     assert heard.translator.ignored == 3
     assert [one["delta"] for one in said(heard, "output_text.delta")] == ["Hel", "lo", " wor\n", 'ld "q"', "!"]
     assert heard.wire == Heard().hear([b"".join([*HELLO[:4], *private, *later])]).wire
+
+
+@pytest.mark.parametrize("sink", [SSESink, SocketSink])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "response.odd\nevent: response.completed\ndata: {}",
+        "response.odd\n\ndata: [DONE]\n\n",
+        "response.odd\r\nid: 7",
+        "response.odd\r",
+        "response.odd\x00",
+        "response.odd ",
+        "response.\u2028x",
+        "response.ödd",
+        "response.",
+        "response.odd:",
+    ],
+)
+def test_a_name_that_is_more_than_a_name_is_dropped_and_counted(name: str, sink: type[SSESink | SocketSink]) -> None:
+    """CWE-93: a line feed in ``type`` forged a terminal event and the end of the client's stream."""
+    forged = b"data: " + json.dumps({"type": name, "sequence_number": 4}).encode() + b"\n\n"
+    heard = Heard(sink=sink()).hear([*HELLO[:4], forged, *HELLO[4:]])
+    assert heard.translator.ignored == 1
+    assert heard.taken == Heard(sink=sink()).hear([*HELLO[:4], b": \n\n", *HELLO[4:]]).taken
+
+
+def test_a_name_in_the_event_line_is_held_to_the_same() -> None:
+    odd = b'event: response.odd\tname\ndata: {"sequence_number":4}\n\n'
+    heard = Heard().hear([*HELLO[:4], odd, *HELLO[4:]])
+    assert heard.translator.ignored == 1
+    assert b"odd" not in heard.wire
 
 
 def _fields(raw: bytes) -> Json:
