@@ -345,7 +345,11 @@ LIMITS: Final[tuple[Words, ...]] = (
     Words(r"rate[ _-]?limit(?!s?(?:\.|/|#))", "many; not the name of a page about them"),
     Words(r"too many (?:concurrent |parallel )?requests", "many"),
     Words(r"throttl", "AWS, DashScope"),
-    Words(r"(?<![a-z])per[ _-](?:second|minute|min|hour|day|week|month)(?![a-z])", "OpenAI, Bedrock, Cerebras, Groq"),
+    Words(
+        r"(?:tokens?|requests?|calls?|quer(?:y|ies)|messages?|images?|quota|limit(?:ed)?|times)[ _-]{0,2}.{0,20}?"
+        r"(?<![a-z])per[ _-](?:second|minute|min|hour|day|week|month)(?![a-z])|(?:tokens|requests)/(?:s|min|hour|day)",
+        "OpenAI, Anthropic, Bedrock, Cerebras, Groq",
+    ),
     Words(r"\b(?:tpm|rpm|tpd|rpd|qps|qpm|rps)\b", "OpenAI, Groq, Moonshot, DashScope"),
     Words(r"quota (?:was |has been |is )?(?:exceeded|exhausted|reached)|#token-limit", "Google, DashScope"),
     Words(

@@ -85,6 +85,8 @@ _PAIR: Final = re.compile(r"""["'](?:code|type|status|error_type)\\{0,8}["']\s?:
 """A code in JSON that stands in a text, also cut, escaped or written by Python."""
 _NUMBERED: Final = re.compile(r"\((\d{4})\)\s*$")
 """MiniMax ends its words with its code: ``insufficient balance (1008)``."""
+_ECHO: Final = re.compile(r"""input_value=|["']input["']\s?:""")
+"""Where pydantic begins to repeat what it was given (vLLM, FastAPI): those are the client's words."""
 _SAID_STATUS: Final = re.compile(r"(?:error|status)[ _]?code\W{1,3}([45]\d\d)\b")
 
 
@@ -163,8 +165,10 @@ class Said:
         cut = text[:SEARCH_LIMIT]
         if not self.shown:
             self.shown = text
-        self.words.append(cut)
         inner = nested(cut)
+        echo = _ECHO.search(cut)
+        cut = cut[: echo.start()] if echo is not None else cut
+        self.words.append(cut)
         if inner is not None:
             if self.shown is text and cut.lstrip().startswith("{"):
                 self.shown = ""

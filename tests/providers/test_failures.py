@@ -458,6 +458,19 @@ def test_an_echo_of_the_request_says_nothing() -> None:
     assert chat_error({"error": {"message": "no", "code": True, "status": ["x"]}}).kind == "upstream_error"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[{'type': 'missing', 'loc': ('body', 'x'), 'msg': 'Required', 'input': {'content': 'rate limit, wait'}}]",
+        "1 validation error for X\nfield\n  Not valid [type=x, input_value='too many requests', input_type=str]",
+        "videoMetadata.fps: at most 24 frames per second",
+        "Invalid value: 'please wait'. Supported values are: 'low', 'medium' and 'high'.",
+    ],
+)
+def test_what_a_client_said_decides_nothing(words: str) -> None:
+    assert refused(chat.PROVIDER, 400, error(words, type="BadRequestError")).kind == "invalid_request"
+
+
 def test_a_status_inside_counts_where_the_outer_one_says_nothing() -> None:
     for status, inner, ours in ((500, 404, 404), (400, 429, 429), (400, 500, 400), (403, 429, 502), (200, 503, 503)):
         assert refused(chat.PROVIDER, status, error("no", code=inner)).status == ours
