@@ -524,7 +524,8 @@ def warnings_header(warnings: list[tuple[str, str]]) -> str:
     size = 0
     for param, reason in warnings:
         entry = f"{param}:{reason}".replace(",", ";")
-        entry = entry.encode("ascii", "replace").decode()
+        # the words may be the client's or the upstream's: no line of a header ends in them
+        entry = "".join(one if " " <= one <= "~" else "?" for one in entry)
         size += len(entry) + 2
         if size > WARNINGS_HEADER_BYTES:
             break

@@ -136,6 +136,12 @@ class Emulation:
     """Members of the item while it is only announced, where they differ."""
 
 
+def _members(item: JSON, name: str) -> JSON:
+    """What a call item says in a member; nothing where that is no object: a native upstream may have other forms."""
+    value = item.get(name)
+    return value if isinstance(value, dict) else {}
+
+
 EMULATIONS: Final[Mapping[str, Emulation]] = {
     "shell": Emulation(
         "shell_call",
@@ -143,7 +149,7 @@ EMULATIONS: Final[Mapping[str, Emulation]] = {
         "Runs shell commands on the user's machine and returns their output.",
         _SHELL_SCHEMA,
         _shell_fields,
-        lambda item: {key: value for key, value in (item.get("action") or {}).items() if value is not None},
+        lambda item: {key: value for key, value in _members(item, "action").items() if value is not None},
         _in_no_container,
     ),
     "local_shell": Emulation(
@@ -153,7 +159,7 @@ EMULATIONS: Final[Mapping[str, Emulation]] = {
         _LOCAL_SHELL_SCHEMA,
         _local_shell_fields,
         lambda item: {
-            key: value for key, value in (item.get("action") or {}).items() if key != "type" and value is not None
+            key: value for key, value in _members(item, "action").items() if key != "type" and value is not None
         },
     ),
     "apply_patch": Emulation(
@@ -162,7 +168,7 @@ EMULATIONS: Final[Mapping[str, Emulation]] = {
         "Creates, updates or deletes one file of the workspace.",
         _PATCH_SCHEMA,
         _patch_fields,
-        lambda item: dict(item.get("operation") or {}),
+        lambda item: dict(_members(item, "operation")),
     ),
     "tool_search": Emulation(
         "tool_search_call",

@@ -204,6 +204,9 @@ def _call(item: JSON, path: str) -> None:
         _string_field("name")(item, path)
     if item["type"] == "function_call" and not isinstance(item.get("arguments"), str):
         raise RelayError("invalid_type", f"{path}.arguments must be a JSON string.", param=f"{path}.arguments")
+    for name in ("action", "operation"):
+        if not isinstance(item.get(name), dict | None):
+            raise RelayError("invalid_type", f"{path}.{name} must be an object.", param=f"{path}.{name}")
 
 
 def _output(item: JSON, path: str) -> None:

@@ -512,6 +512,9 @@ ODD: list[tuple[Any, str]] = [
     ({"type": "message", "id": 5, "role": "user"}, "input[0].id"),
     ({"type": "acme:note", "name": []}, "input[0].name"),
     ({"role": "user", "content": [{"type": "encrypted_content"}]}, "input[0].content[0].encrypted_content"),
+    ({"type": "shell_call", "call_id": "c", "action": "ls"}, "input[0].action"),
+    ({"type": "local_shell_call", "call_id": "c", "action": ["ls"]}, "input[0].action"),
+    ({"type": "apply_patch_call", "call_id": "c", "operation": 5}, "input[0].operation"),
     ({"type": "function_call_output", "call_id": "c", "output": 5}, "input[0].output"),
     ({"type": "function_call_output", "call_id": "c", "output": [5]}, "input[0].output[0]"),
     ({"type": "reasoning", "summary": "x"}, "input[0].summary"),
@@ -606,6 +609,8 @@ def test_call_items_as_functions() -> None:
     assert (key_of_call(shell), arguments_of_call(shell)) == ("shell", '{"commands":["ls"]}')
     local = {"type": "local_shell_call", "call_id": "c", "action": {"type": "exec", "command": ["ls"], "env": {}}}
     assert arguments_of_call(local) == '{"command":["ls"],"env":{}}'
+    for kind in ("shell_call", "local_shell_call", "apply_patch_call"):  # as a native upstream may have it
+        assert arguments_of_call({"type": kind, "call_id": "c", "action": "ls", "operation": ["x"]}) == "{}"
     patch = {"type": "apply_patch_call", "call_id": "c", "operation": {"type": "delete_file", "path": "a"}}
     assert arguments_of_call(patch) == '{"type":"delete_file","path":"a"}'
     assert call_id_of({"type": "local_shell_call_output", "id": "c"}) == "c"
