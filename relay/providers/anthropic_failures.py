@@ -71,7 +71,7 @@ REPAIRS: Final[Mapping[str, re.Pattern[str]]] = {
 def http_error(status: int, headers: Mapping[str, str], body: bytes) -> RelayError:
     """An error answer as ours."""
     found = said_in(body)
-    return _ours(status, found) or refused(status, headers, body, repairs=REPAIRS)
+    return _ours(status, found) or refused(status, headers, body, found, repairs=REPAIRS)
 
 
 def error_of(value: Any) -> RelayError:

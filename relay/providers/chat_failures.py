@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from relay.errors import RelayError
-from relay.providers.failures import classify, refused, said
+from relay.providers.failures import classify, refused, said, said_in
 
 REPAIRS: Final[Mapping[str, re.Pattern[str]]] = {
     "stream_options": re.compile(r"stream_options|include_usage"),
@@ -27,7 +27,7 @@ REPAIRS: Final[Mapping[str, re.Pattern[str]]] = {
 
 def http_error(status: int, headers: Mapping[str, str], body: bytes) -> RelayError:
     """An error answer as ours."""
-    return refused(status, headers, body, repairs=REPAIRS)
+    return refused(status, headers, body, said_in(body), repairs=REPAIRS)
 
 
 def error_of(value: Any, status: int = 500) -> RelayError:

@@ -299,10 +299,11 @@ def _misconfigured(status: int, words: str) -> str:
 
 
 def refused(
-    status: int, headers: Mapping[str, str], body: bytes, *, repairs: Mapping[str, re.Pattern[str]]
+    status: int, headers: Mapping[str, str], body: bytes, found: Said, *, repairs: Mapping[str, re.Pattern[str]]
 ) -> RelayError:
-    """An HTTP answer that is an error; ``repairs``: repair -> what a 400 or 422 says when it is of use."""
-    found = said_in(body)
+    """An HTTP answer that is an error, ``found`` what its body says; ``repairs``: repair -> what a 400 or 422 says when
+    it is of use.
+    """
     wait = found.wait or delays.told(headers)
     if status == 429 and wait is None:
         wait = delays.spoken(found.text) or delays.reset(headers)

@@ -37,7 +37,7 @@ def http_error(status: int, headers: Mapping[str, str], body: bytes) -> RelayErr
     status = found.status if status in (200, 500) and found.status is not None else status
     if "FAILED_PRECONDITION" in found.codes:  # a region or an account that is not served
         status = 403
-    return _ours(status, found) or refused(status, headers, body, repairs=REPAIRS)
+    return _ours(status, found) or refused(status, headers, body, found, repairs=REPAIRS)
 
 
 def error_of(error: Any) -> RelayError:

@@ -30,7 +30,7 @@ _UNSEALED: Final = re.compile(r"encrypted content\b.{0,400}?\b(?:could not be (?
 def http_error(status: int, headers: Mapping[str, str], body: bytes) -> RelayError:
     """An error answer as ours."""
     found = said_in(body)
-    error = refused(status, headers, body, repairs=REPAIRS)
+    error = refused(status, headers, body, found, repairs=REPAIRS)
     error.param = found.param  # a path into the client's own request, which the upstream was told as it is
     return _sealed(error, found)
 
