@@ -417,6 +417,7 @@ def _build(request: Request, target: Target, media: Mapping[str, Media], repairs
         late_annotations=record["late_annotations"],
         logprobs=bool(body.get("logprobs")),
         limit_tokens=request.params.get("max_output_tokens"),
+        folded=not request.stream,
     )
     return UpstreamRequest(
         "/chat/completions",

@@ -17,7 +17,7 @@ from relay.providers.chat_calls import LEGACY, Calls
 from relay.providers.chat_citations import SOURCES, annotations_of, citation
 from relay.providers.chat_failures import error_of
 from relay.providers.chat_reasoning import Thinking
-from relay.providers.chat_think import ThinkSplitter
+from relay.providers.chat_think import SAID_BEFORE, ThinkSplitter
 from relay.providers.chat_usage import chat_usage, count_of
 from relay.providers.endings import ending_of, last_events, no_stream, wait_after_reason
 from relay.providers.failures import is_error
@@ -52,6 +52,8 @@ class Context:
     late_annotations: bool = True
     logprobs: bool = False
     limit_tokens: int | None = None
+    folded: bool = False
+    """Whether the client sees nothing before the end."""
 
 
 class ChatTranslator(Spliced):
@@ -87,7 +89,7 @@ class ChatTranslator(Spliced):
         self._context = context
         self._thinking = Thinking(voice, context.model, keep=context.keep_reasoning)
         self._calls = Calls(voice, self._thinking)
-        self._splitter = ThinkSplitter() if context.think_tags else None
+        self._splitter = ThinkSplitter(keep=context.folded) if context.think_tags else None
         self._straight = self._splitter is None
         self._annotations: list[JSON] = []
         self._sources: JSON = {}
@@ -322,6 +324,7 @@ class ChatTranslator(Spliced):
 
     def _on_text(self, text: str, logprobs: Any) -> None:
         if self._splitter is not None:
+            self._spoke = True
             self._say(self._splitter.feed(text))
             return
         self._before_text()
@@ -332,8 +335,11 @@ class ChatTranslator(Spliced):
             self._voice.text(text)
 
     def _say(self, pieces: list[tuple[bool, str]]) -> None:
-        for thought, text in pieces:
-            if thought:
+        for piece in pieces:
+            thought, text = piece
+            if piece is SAID_BEFORE:
+                self._voice.message_end()
+            elif thought:
                 self._spoke = True
                 self._thinking.raw("think", text)
             else:
@@ -354,6 +360,11 @@ class ChatTranslator(Spliced):
                 self._before_text()
                 self._voice.text(part["text"])
 
+    def _before_others(self) -> None:
+        """Something other than text is said: what is kept back comes first."""
+        if self._splitter is not None:
+            self._say(self._splitter.settle())
+
     def _before_text(self) -> None:
         self._text_open = True
         if self._thinking.pending:
@@ -361,6 +372,7 @@ class ChatTranslator(Spliced):
 
     def _on_refusal(self, refusal: Any) -> None:
         if isinstance(refusal, str):
+            self._before_others()
             self._spoke = True
             if self._thinking.pending:
                 self._thinking.before_output()
@@ -368,11 +380,13 @@ class ChatTranslator(Spliced):
 
     def _on_tool_calls(self, fragments: Any) -> None:
         if isinstance(fragments, list):
+            self._before_others()
             self._spoke = True
             (self._calls.whole if self._whole else self._calls.feed)(fragments)
 
     def _on_function_call(self, function: Any) -> None:
         if isinstance(function, dict):
+            self._before_others()
             self._spoke = True
             self._calls.fragment({"function": function}, LEGACY)
 
@@ -384,6 +398,7 @@ class ChatTranslator(Spliced):
             if found is None:
                 self._voice.emitter.warn("output", "an image that the upstream sent as a link was left out")
                 continue
+            self._before_others()
             self._spoke = True
             if self._thinking.pending:
                 self._thinking.before_output()

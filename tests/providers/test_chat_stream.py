@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from relay.errors import RelayError
+from relay.providers import chat_think
 from relay.providers.base import Done
 from relay.providers.chat import PROVIDER
 from relay.providers.chat_stream import Context
-from relay.providers.chat_think import ThinkSplitter
+from relay.providers.chat_think import SAID_BEFORE, ThinkSplitter
 from relay.providers.chat_usage import chat_usage
 from relay.responses.envelope import unseal
 from relay.responses.tools import Tool
@@ -710,6 +711,7 @@ def test_lone_surrogates_in_reasoning_can_be_kept() -> None:
         ("<think>all</think>  \n", ("all", "")),
         ("<thi", ("", "<thi")),
         ("", ("", "")),
+        ("a < b </thin > c <thin", ("", "a < b </thin > c <thin")),
     ],
 )
 def test_think_tags_in_any_split(text: str, expected: tuple[str, str]) -> None:
@@ -719,6 +721,101 @@ def test_think_tags_in_any_split(text: str, expected: tuple[str, str]) -> None:
         found = [one for piece in pieces for one in splitter.feed(piece)] + splitter.close()
         thought = "".join(piece for inside, piece in found if inside)
         assert (thought, "".join(piece for inside, piece in found if not inside)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hmm ok\n</think>\n\nHello", ("hmm ok\n", "Hello")),
+        ("</think>\n\nHello", ("", "Hello")),
+        (" \n</think>Hello", (" \n", "Hello")),
+        ("hmm</think>", ("hmm", "")),
+        ("hmm</think>a</think>b", ("hmm", "a</think>b")),
+        ("hmm < ok </thin </think>a", ("hmm < ok </thin ", "a")),
+        ("hmm <think> ok</think>a", ("", "hmm <think> ok</think>a")),
+        ("say `</think>` or '</think>' or \"</think>\"", ("", "say `</think>` or '</think>' or \"</think>\"")),
+        ("say `</think>` hm</think>a", ("say `</think>` hm", "a")),
+        ("no tag", ("", "no tag")),
+        ("no ta</thin", ("", "no ta</thin")),
+        ("<think>why</think>a</think>b", ("why", "a</think>b")),
+    ],
+)
+def test_a_lone_end_of_thought(text: str, expected: tuple[str, str]) -> None:
+    """All before it was thought where that is not out yet; where it is, only the tag is left out."""
+    splits = [[text], list(text), *([text[:at], text[at:]] for at in range(len(text)))]
+    for pieces in splits:
+        for keep in (True, False):
+            splitter = ThinkSplitter(keep=keep)
+            found = [one for piece in pieces for one in splitter.feed(piece)] + splitter.close()
+            thought = "".join(piece for inside, piece in found if inside)
+            shown = "".join(piece for inside, piece in found if not inside)
+            if keep or len(pieces) == 1:
+                assert (thought, shown) == expected, pieces
+            else:
+                assert thought + shown in ("".join(expected), "".join(expected) + text[len(text.rstrip()) :])
+                assert shown == expected[1] or SAID_BEFORE in found or thought == expected[0]
+
+
+def test_text_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_think, "KEPT_LIMIT_CHARS", 10)
+    splitter = ThinkSplitter(keep=True)
+    assert splitter.feed("12345") == []
+    assert splitter.feed("1234567") == [(False, "123451234567")]
+    assert splitter.feed("8</think>9") == [(False, "8"), SAID_BEFORE, (False, "9")]
+
+
+def test_a_lone_end_of_thought_where_a_client_streams_and_where_it_waits() -> None:
+    chunks = [*say("hmm", " ok\n</think>\n\n", "Hello"), chunk(finish="stop")]
+    folded = heard(*chunks, context=Context("m", think_tags=True, folded=True))
+    assert kinds(folded) == ["reasoning", "message"]
+    assert folded.output[0]["content"][0]["text"] == "hmm ok\n"
+    assert folded.text == "Hello"
+    streamed = heard(*chunks, context=Context("m", think_tags=True))
+    assert [item["content"][0]["text"] for item in streamed.items("message")] == ["hmm ok\n", "Hello"]
+    assert [event["delta"] for event in streamed.of("output_text.delta")] == ["hmm", " ok\n", "Hello"]
+    whole = {"message": {"content": "hmm ok\n</think>\n\nHello"}, "finish_reason": "stop"}
+    for options in ({}, {"folded": True}):
+        assert kinds(hear({"choices": [whole]}, context=Context("m", think_tags=True, **options))) == [
+            "reasoning",
+            "message",
+        ]
+    assert heard(*chunks).text == "hmm ok\n</think>\n\nHello"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"tool_calls": [call(0, "a", "f", "{}")]},
+        {"function_call": {"name": "f", "arguments": "{}"}},
+        {"refusal": "no"},
+        {"images": [{"image_url": {"url": "data:image/png;base64,AAAA"}}]},
+    ],
+)
+def test_text_that_is_kept_comes_before_what_follows_it(other: Json) -> None:
+    context = Context("m", think_tags=True, folded=True)
+    found = heard(*say("Hel", "lo"), chunk(other), chunk(finish="stop"), context=context)
+    assert kinds(found)[0] == "message"
+    assert found.output[0]["content"][0]["text"] == "Hello"
+    assert found.done == Done("completed")
+
+
+def test_text_that_is_kept_is_an_answer() -> None:
+    context = Context("m", think_tags=True, folded=True)
+    assert heard(*say("Hel", "lo"), context=context).text == "Hello"
+    body = {"choices": [{"message": {"content": "Hello"}, "finish_reason": ""}]}
+    assert hear(body, context=context).text == "Hello"
+
+
+def test_splitting_tags_is_linear() -> None:
+    for piece in ("ab", "<th", "`</think>`"):
+
+        def feed(count: int, piece: str = piece) -> None:
+            splitter = ThinkSplitter(keep=True)
+            for _ in range(count):
+                splitter.feed(piece)
+            splitter.close()
+
+        assert_linear(feed, 20_000)
 
 
 def test_think_tags_only_where_the_record_says_so() -> None:
@@ -993,7 +1090,9 @@ def test_the_provider_makes_its_translator_from_the_request() -> None:
         reasoning_fields=("reasoning_content", "reasoning", "thinking"),
         keep_reasoning=True,
         limit_tokens=4,
+        folded=True,
     )
+    assert not build({"input": "hi", "stream": True}).context.folded
     assert PROVIDER.translator(request, _voice()).ready
 
 

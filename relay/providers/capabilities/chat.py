@@ -19,7 +19,8 @@ not, and thinking can be switched off), ``required`` (a call can be forced, but 
 ``json_schema``: ``native`` or ``fallback``; ``empty_content``: of an assistant message with calls only, ``omit`` for no
 key; ``json_arguments``: history arguments must be JSON; ``closed_prompt``: say that a last assistant message is not to
 be continued; ``cache_marks``: ``openai``, ``anthropic`` or None;
-``sees``: pictures that stand in history are shown; ``think_tags``: text may begin with ``<think>``.
+``sees``: pictures that stand in history are shown; ``think_tags``: text may begin with ``<think>``,
+or with thought that a lone ``</think>`` ends.
 """
 
 from __future__ import annotations
