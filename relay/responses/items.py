@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from relay.errors import RelayError
-from relay.responses.tools import CALL_TYPES, OUTPUT_TYPES, call_id_of, is_call, is_output
+from relay.responses.tools import CALL_TYPES, OUTPUT_TYPES, call_id_of, is_call, is_output, key_of, key_of_call
 
 JSON = dict[str, Any]
 
@@ -33,7 +33,7 @@ def normalise(value: object, path: str = "input", later: Later | None = None) ->
         return [_message("user", value, path, later)]
     if not isinstance(value, list):
         raise RelayError("invalid_type", f"{path} must be a string or an array of items.", param=path)
-    return [_item(item, f"{path}[{index}]", later) for index, item in enumerate(value)]
+    return [checked_item(item, f"{path}[{index}]", later) for index, item in enumerate(value)]
 
 
 Later = list[RelayError]
@@ -48,7 +48,8 @@ def object_to(error: RelayError, later: Later | None) -> None:
         later.append(error)
 
 
-def _item(item: object, path: str, later: Later | None) -> JSON:
+def checked_item(item: object, path: str, later: Later | None) -> JSON:
+    """One item, as ``normalise`` has it. Raises: RelayError naming the path."""
     if isinstance(item, str):
         return _message("user", item, path, later)
     if not isinstance(item, dict):
@@ -70,7 +71,7 @@ def _item(item: object, path: str, later: Later | None) -> JSON:
     if kind == "item_reference" and item.get("id") is None:
         raise RelayError("invalid_type", f"{path}.id must be a string.", param=f"{path}.id")
     if kind in _WITH_PARTS and isinstance(item.get("output"), list):
-        item["output"] = _parts(item["output"], f"{path}.output", "user", later)
+        item["output"] = checked_parts(item["output"], f"{path}.output", "user", later)
     check = _CHECKS.get(kind)
     if check is not None:
         try:
@@ -94,14 +95,15 @@ def _message(role: object, content: object, path: str, later: Later | None) -> J
     if isinstance(content, str):
         content = [{"type": "output_text" if role == "assistant" else "input_text", "text": content}]
     elif isinstance(content, list):
-        content = _parts(content, f"{path}.content", str(role), later)
+        content = checked_parts(content, f"{path}.content", str(role), later)
     else:
         message = f"{path}.content must be a string or an array."
         object_to(RelayError("invalid_type", message, param=f"{path}.content"), later)
     return {"type": "message", "role": role, "content": content}
 
 
-def _parts(parts: list[Any], path: str, role: str, later: Later | None) -> list[JSON]:
+def checked_parts(parts: list[Any], path: str, role: str, later: Later | None) -> list[JSON]:
+    """The content parts of a message, or of an output. Raises: RelayError naming the path."""
     return [_part(part, f"{path}[{index}]", role, later) for index, part in enumerate(parts)]
 
 
@@ -242,35 +244,46 @@ def pairing(items: list[JSON]) -> Pairing:
     """Pair calls and outputs (translation.md §2.1; decision 52).
 
     An output answers the oldest open call with its id, among those of the assistant's last turn that has one: some
-    models begin anew with the ids of their calls, and what was left open before is then lost.
+    models begin anew with the ids of their calls, and what was left open before is then lost. An output without an id
+    answers the oldest open call of the tool that it names, or of any tool where it names none.
     """
     calls: dict[int, int] = {}
     orphans: dict[int, str] = {}
-    waiting: dict[str, deque[int]] = {}
+    lines: dict[tuple[str, str], deque[int]] = {}
     turn = 0
     for index, item in enumerate(items):
         if is_call(item):
             identifier = call_id_of(item) or ""
-            before = waiting.get(identifier)
-            if before is None or before[-1] < turn:
-                waiting[identifier] = deque((index,))
-            else:
-                before.append(index)
+            before = lines.get(("id", identifier))
+            if before and before[-1] < turn:
+                before.clear()
+            for line in (("id", identifier), ("name", key_of_call(item)), _ANY):
+                lines.setdefault(line, deque()).append(index)
             orphans[index] = f"no output answers the call '{identifier[:64]}'"
         elif is_output(item):
             turn = index
-            identifier = call_id_of(item) or ""
-            found = waiting.get(identifier)
-            if found is None:
-                orphans[index] = f"it answers no open call ('{identifier[:64]}')"
-            else:
-                calls[index] = found.popleft()
+            waiting = lines.get(_line_of(item), deque())
+            while waiting and waiting[0] not in orphans:
+                waiting.popleft()
+            if waiting:
+                calls[index] = waiting.popleft()
                 del orphans[calls[index]]
-                if not found:
-                    del waiting[identifier]
+            else:
+                orphans[index] = f"it answers no open call ('{(call_id_of(item) or '')[:64]}')"
         elif item.get("type") == "message" and item.get("role") != "assistant":
             turn = index
     return Pairing(calls, orphans)
+
+
+_ANY: Final = ("any", "")
+
+
+def _line_of(output: JSON) -> tuple[str, str]:
+    """Where the calls wait that an output may answer: those of its id, of the tool that it names, or all."""
+    identifier, name = call_id_of(output), output.get("name")
+    if identifier:
+        return "id", identifier
+    return ("name", key_of(name, output.get("namespace"))) if isinstance(name, str) else _ANY
 
 
 # --- what agents of one client say to each other
@@ -355,68 +368,3 @@ def check_file_ids(items: list[JSON]) -> None:
                 for number, part in enumerate(parts):
                     if isinstance(part, dict):
                         _no_file_id(part, f"input[{index}].{field}[{number}]")
-
-
-# --- chat messages (decision 10)
-
-
-def from_messages(messages: object, later: Later | None = None) -> list[JSON]:
-    """Chat ``messages`` as items (``later`` as in ``normalise``). Raises: RelayError naming ``messages[i]…``."""
-    if not isinstance(messages, list):
-        raise RelayError("invalid_type", "messages must be an array.", param="messages")
-    items: list[JSON] = []
-    for index, message in enumerate(messages):
-        path = f"messages[{index}]"
-        if not isinstance(message, dict):
-            raise RelayError("invalid_type", f"{path} must be an object.", param=path)
-        if message.get("role") == "tool":
-            said = _chat_content(message.get("content"), "user") or ""
-            output: JSON = {
-                "type": "function_call_output",
-                "call_id": message.get("tool_call_id"),
-                "output": _parts(said, f"{path}.content", "user", later) if isinstance(said, list) else said,
-            }
-            _output(output, path)
-            items.append(output)
-            continue
-        role = message.get("role")
-        content = _chat_content(message.get("content"), str(role))
-        if isinstance(message.get("refusal"), str):
-            content = [{"type": "refusal", "refusal": message["refusal"]}]
-        if content or not message.get("tool_calls"):
-            items.append(_message(role, content, path, later))
-        items.extend(_chat_calls(message.get("tool_calls"), path))
-    return items
-
-
-def _chat_content(content: object, role: str) -> Any:
-    if not isinstance(content, list):
-        return content
-    parts: list[Any] = []
-    for part in content:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "image_url":
-            parts.append({"type": "input_image", "image_url": part.get("image_url")})
-        elif kind == "file":
-            parts.append({"type": "input_file", **(part.get("file") or {})})
-        else:
-            parts.append(part)
-    return parts
-
-
-def _chat_calls(calls: object, path: str) -> list[JSON]:
-    items: list[JSON] = []
-    for number, call in enumerate(calls if isinstance(calls, list) else []):
-        place = f"{path}.tool_calls[{number}]"
-        function = call.get("function") if isinstance(call, dict) else None
-        if not isinstance(function, dict):
-            raise RelayError("invalid_type", f"{place}.function must be an object.", param=f"{place}.function")
-        item = {
-            "type": "function_call",
-            "call_id": call.get("id"),
-            "name": function.get("name"),
-            "arguments": function.get("arguments") or "",
-        }
-        _call(item, place)
-        items.append(item)
-    return items

@@ -13,7 +13,8 @@ from typing import Any, Final
 from relay.errors import RelayError
 from relay.responses.declared import parse_tools
 from relay.responses.forms import flat_choice, flat_tool, old_choice, old_functions
-from relay.responses.items import Later, from_messages, normalise, object_to, told
+from relay.responses.items import Later, normalise, object_to, told
+from relay.responses.messages import from_messages
 from relay.responses.tools import JSON, ToolSet
 
 Check = Callable[[Any, str], Any]

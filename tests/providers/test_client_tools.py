@@ -477,6 +477,39 @@ def test_a_call_comes_back_in_the_form_that_won(dialect: str, form: str) -> None
         assert (call["name"], call.get("namespace")) == name
 
 
+# --- outputs that do not say whose they are
+
+
+@TRANSLATED
+@pytest.mark.parametrize("members", [{"name": "f"}, {}, {"call_id": None, "name": "f"}])
+def test_an_output_without_an_id_answers_the_call_that_waits(dialect: str, members: Json) -> None:
+    call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
+    items = [GO, call, {"type": "function_call_output", "output": "r", **members}]
+    built = build(dialect, input=items, tools=[F])
+    assert told(json.loads(built.body)) == [("f", {}), ("result", "r")]
+    assert [param for param, reason in built.warnings if "left out" in reason] == []
+    assert sent("responses", input=items)["input"][1:] == items[1:]
+
+
+@TRANSLATED
+def test_one_that_nobody_waits_for_is_left_out(dialect: str) -> None:
+    built = build(dialect, input=[GO, {"type": "function_call_output", "name": "f", "output": "r"}])
+    assert (told(json.loads(built.body)), [param for param, _ in built.warnings]) == ([], ["input[1]"])
+
+
+@TRANSLATED
+def test_messages_of_every_chat_api_are_told(dialect: str) -> None:
+    messages = [
+        GO,
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "function", "name": "f", "content": "1"},
+        {"role": "assistant", "tool_calls": [{"id": "c", "type": "custom", "custom": {"name": "p", "input": "x"}}]},
+        {"role": "tool", "tool_call_id": "c", "content": "2"},
+    ]
+    body = sent(dialect, input=None, messages=messages)
+    assert told(body) == [("f", {}), ("result", "1"), ("p", {"input": "x"}), ("result", "2")]
+
+
 # --- what is said in vain
 
 

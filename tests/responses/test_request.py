@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from relay.errors import RelayError
-from relay.responses.items import check_file_ids, from_messages, normalise, pairing
+from relay.responses.items import check_file_ids, normalise, pairing
+from relay.responses.messages import from_messages
 from relay.responses.request import PARAMETERS, Request, check_known, parse
 from relay.responses.response import echoes, template
 from relay.responses.tools import (
