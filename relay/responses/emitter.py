@@ -22,7 +22,7 @@ import orjson
 
 from relay.errors import RelayError
 from relay.responses.json import encoded, mended_text
-from relay.responses.output import Call, CustomCall, EmulatedCall, Hosted, Item, Message, Reasoning
+from relay.responses.output import Call, CustomCall, EmulatedCall, Hosted, Item, Message, Reasoning, RenamedCall
 from relay.responses.sinks import Sink
 from relay.responses.tools import Tool
 
@@ -425,6 +425,8 @@ class Voice:
         item: Item
         if tool is None:
             item = Call(emitter, identifier, wire_name)
+        elif tool.item_type == "function_call" and tool.renamed:
+            item = RenamedCall(emitter, identifier, tool)
         elif tool.item_type == "function_call":
             item = Call(emitter, identifier, tool.name, tool.namespace)
         elif tool.item_type == "custom_tool_call":
