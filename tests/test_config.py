@@ -51,7 +51,7 @@ def refusal(tmp_path: Path, text: str, environ: dict[str, str] | None = None, **
 def test_every_key_of_the_design_is_read(tmp_path: Path) -> None:
     for name in ("cert.pem", "key.pem", "ca.pem"):
         (tmp_path / name).write_text("x")
-    (tmp_path / "bob.key").write_text("sk-bob\n")
+    (tmp_path / "bob.key").write_text("sk-bob-long-key\n")
     settings = read(
         tmp_path,
         """
@@ -112,7 +112,7 @@ def test_every_key_of_the_design_is_read(tmp_path: Path) -> None:
         max_age_days = 0.5
         max_bytes = 1048576
         """,
-        {"ALICE": "sk-alice"},
+        {"ALICE": "sk-alice-long"},
     )
     assert settings.server == ServerSettings(
         host="0.0.0.0",
@@ -135,7 +135,7 @@ def test_every_key_of_the_design_is_read(tmp_path: Path) -> None:
         log_level="debug",
         log_format="json",
     )
-    assert settings.keys == {"alice": "sk-alice", "bob": "sk-bob"}
+    assert settings.keys == {"alice": "sk-alice-long", "bob": "sk-bob-long-key"}
     assert settings.upstreams == (
         UpstreamSettings(
             name="one",
@@ -332,7 +332,7 @@ def test_secrets_are_in_no_repr(tmp_path: Path) -> None:
 
 
 def test_settings_survive_pickling_for_workers(tmp_path: Path) -> None:
-    settings = read(tmp_path, LOCAL + '[keys]\nme = "env:ME"\n', {"ME": "sk-me"})
+    settings = read(tmp_path, LOCAL + '[keys]\nme = "env:ME"\n', {"ME": "sk-me-canary"})
     again = pickle.loads(pickle.dumps(settings))
     assert again == settings
     assert isinstance(again.keys["me"], Secret)
@@ -511,6 +511,10 @@ COMPLAINTS = [
         "relay.toml: [upstreams.local] api_key: the environment variable NOPE is not set",
     ),
     (
+        '[keys]\nme = "env:ELEVEN"\n' + LOCAL,
+        "relay.toml: [keys] me: is shorter than 12 characters; whoever guesses it is this client",
+    ),
+    (
         '[keys]\nme = "env:ONE"\nyou = "env:ONE"\n' + LOCAL,
         'relay.toml: [keys] you: is the same key as "me"; an owner must be told by its key',
     ),
@@ -632,7 +636,7 @@ COMPLAINTS = [
 @pytest.mark.parametrize(("text", "message"), COMPLAINTS)
 def test_complaints(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "empty").write_text("\n")
-    environ = {"EMPTY": "", "ONE": CANARY, "SPACED": f"{CANARY} b"}
+    environ = {"EMPTY": "", "ONE": CANARY, "SPACED": f"{CANARY} b", "ELEVEN": "elevenchars"}
     assert refusal(tmp_path, text, environ) == message
 
 

@@ -38,7 +38,7 @@ def test_its_toml_is_toml_and_its_configuration_loads(tmp_path: object, monkeypa
     path = f"{tmp_path}/relay.toml"
     with open(path, "w") as file:
         file.write(sidecar)
-    settings = load(path, environ={"RELAY_KEY": "secret"})
+    settings = load(path, environ={"RELAY_KEY": "secret-of-the-team"})
     assert settings.server.host == "0.0.0.0"
     assert settings.upstreams[0].quirks == "vllm"
     create_app(settings, store=open_store("memory", None))

@@ -52,6 +52,7 @@ async def create(exchange: Exchange) -> None:
     emitter = new_emitter(services, prepared, attachment.sink)
     turn = Turn(services, prepared.plan, emitter, attachment, keeper(services, prepared, emitter))
     exchange.recorded = True
+    exchange.whole = not prepared.plan.request.stream
     try:
         await exchange.run(turn)
     finally:

@@ -52,6 +52,7 @@ class Exchange:
         "scope",
         "services",
         "status",
+        "whole",
     )
 
     def __init__(
@@ -69,6 +70,8 @@ class Exchange:
         self.recorded = False
         """A turn runs, which has a line of the log of its own."""
         self.status = 0
+        self.whole = False
+        """The answer is one JSON body, in which an upstream may repeat the relay's keys."""
         self._receive = receive
         self._send = send
         self.request_id = request_id_of(headers, services.new_id)
@@ -84,6 +87,8 @@ class Exchange:
         if not self.begun:
             self.begun = True
             self.status = message["status"]
+        elif self.whole and message["type"] == "http.response.body":
+            message = {**message, "body": self.services.redactor.data(message["body"])}
         await self._send(message)
 
     @property
@@ -122,6 +127,7 @@ class Exchange:
 
     async def json(self, status: int, content: Any, headers: list[Header] | None = None) -> None:
         """A whole JSON answer."""
+        self.whole = True
         await send_json(self.send, status, content, [*(headers or []), *self.own_headers()])
 
     async def error(self, error: RelayError) -> None:

@@ -1,4 +1,9 @@
-"""Keys out of what clients and the log are told: upstreams repeat in their errors what they were sent (decision 28)."""
+"""Keys out of what clients and the log are told: upstreams repeat in their errors what they were sent (decision 28).
+
+Rules. A secret of eight characters and more is hidden wherever it stands, and so is its beginning: a text that was cut
+may end inside it (issue 10 point 7). A shorter one (local servers take any word) only where it can be nothing else:
+after ``Bearer``, or as the value of a header for keys; hidden everywhere it would spoil answers.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +11,62 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+import orjson
+
 from relay.errors import RelayError
 
 HIDDEN: Final = "[redacted]"
-_SHORTEST: Final = 8  # a shorter secret would blank ordinary words
+SHORTEST: Final = 8  # characters of a secret that is hidden wherever it stands, and of a beginning of one
+_SHORTEST_END: Final = 4  # characters of a beginning at the end of a text that may have been cut
+_CUT_FROM: Final = 64  # characters of such a text
+_PLACES: Final = r"(?:\bbearer\s+|\b(?:authorization|(?:[\w-]+-)?key)[\"']?\s*[:=]\s*[\"']?(?:bearer\s+)?)"
 
 
 class Redactor:
     """Knows every configured secret; a caller's own key is given with the call."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_encoded", "_heads", "_hidden", "_long", "_short")
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        # the longest first: a secret may begin with another
-        known = sorted((one for one in secrets if len(one) >= _SHORTEST), key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, known))) if known else None
+    def __init__(self, secrets: Iterable[str], hidden: str = HIDDEN) -> None:
+        known = {form for one in secrets if one for form in (one, orjson.dumps(one)[1:-1].decode())}
+        self._hidden = hidden
+        self._long = tuple(sorted(one.lower() for one in known if len(one) >= SHORTEST))
+        heads = sorted({one[:SHORTEST] for one in self._long})
+        self._heads = re.compile("|".join(map(re.escape, heads)), re.IGNORECASE) if heads else None
+        short = sorted((re.escape(one) for one in known if len(one) < SHORTEST), key=len, reverse=True)
+        self._short = re.compile(rf"({_PLACES})(?:{'|'.join(short)})(?![\w.-])", re.IGNORECASE) if short else None
+        self._encoded = tuple(one.encode() for one in sorted(known, key=len, reverse=True) if len(one) >= SHORTEST)
 
     def text(self, text: str, client_key: str | None = None) -> str:
         """``text`` without the secrets."""
-        if self._known is not None:
-            text = self._known.sub(HIDDEN, text)
-        if client_key is not None and len(client_key) >= _SHORTEST:
-            text = text.replace(client_key, HIDDEN)
+        if client_key is not None and len(client_key) >= SHORTEST:
+            text = Redactor((client_key,), self._hidden).text(text)
+        if self._heads is not None:
+            text = self._without_long(text, self._heads)
+        if self._short is not None:
+            text = self._short.sub(lambda match: match[1] + self._hidden, text)
         return text
+
+    def data(self, data: bytes) -> bytes:
+        """A body that is an answer, at the same length; whole secrets only, since nobody has cut it."""
+        for secret in self._encoded:
+            if secret in data:
+                data = data.replace(secret, b"*" * len(secret))
+        return data
+
+    def _without_long(self, text: str, heads: re.Pattern[str]) -> str:
+        pieces: list[str] = []
+        at = 0
+        while (found := heads.search(text, at)) is not None:
+            pieces += (text[at : found.start()], self._hidden)
+            at = found.start() + max(_common(text, found.start(), one) for one in self._long)
+        rest = text[at:]
+        if len(text) >= _CUT_FROM:
+            for size in range(min(SHORTEST - 1, len(rest)), _SHORTEST_END - 1, -1):
+                if any(one.startswith(rest[-size:].lower()) for one in self._long):
+                    rest = rest[:-size] + self._hidden
+                    break
+        return "".join([*pieces, rest])
 
     def error(self, error: RelayError, client_key: str | None = None) -> RelayError:
         """The same error, said without them."""
@@ -39,3 +77,13 @@ class Redactor:
             if value is not None:
                 setattr(error, name, self.text(value, client_key))
         return error
+
+
+def _common(text: str, start: int, secret: str) -> int:
+    """How much of ``secret``, in lower case, stands in ``text`` from ``start`` on."""
+    size = 0
+    for expected, found in zip(secret, text[start : start + len(secret)], strict=False):
+        if found.lower() != expected:
+            break
+        size += 1
+    return size

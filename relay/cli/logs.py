@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import orjson
 
+from relay.app.redaction import Redactor
 from relay.cli.lines import LinesHandler
 from relay.ids import current_request
 
 _HIDDEN: Final = "[secret]"
-_SHORTEST: Final = 4  # a shorter secret would blank ordinary words
+_BEARER: Final = re.compile(r"(?<=Bearer )(?!\[secret\])[^\s\"',]+", re.IGNORECASE)
 _PLAIN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -24,13 +25,10 @@ class _Formatter(logging.Formatter):
 
     def __init__(self, secrets: Collection[str]) -> None:
         super().__init__()
-        # The longest first: a secret may begin with another. JSON writes some characters in another way.
-        written = {form for one in secrets if len(one) >= _SHORTEST for form in (one, orjson.dumps(one)[1:-1].decode())}
-        known = sorted(written, key=len, reverse=True)
-        self._secret = re.compile("|".join([*map(re.escape, known), r"(?<=Bearer )[^\s\"',]+"]), re.IGNORECASE)
+        self._redactor = Redactor(secrets, _HIDDEN)
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._secret.sub(_HIDDEN, self.line(record))
+        return _BEARER.sub(_HIDDEN, self._redactor.text(self.line(record)))
 
     def line(self, record: logging.LogRecord) -> str:
         raise NotImplementedError

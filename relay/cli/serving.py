@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import Final
 
 from relay import __version__
+from relay.app.redaction import SHORTEST
 from relay.cli import logs
 from relay.cli.arguments import complain
 from relay.cli.checking import settings_of
@@ -45,10 +46,29 @@ def serve(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     log = logs.configure(settings.server.log_level, settings.server.log_format, settings.secrets())
     settings = _fitted(settings)
+    for warning in _doubts(settings):
+        logging.getLogger("relay.config").warning("%s", warning)
     if settings.upstreams:
         return _serve(settings, log, demo=False)
     with _demo_upstream() as upstream:
         return _serve(replace(settings, upstreams=(upstream,)), log, demo=True)
+
+
+def _doubts(settings: Settings) -> Iterator[str]:
+    """What works and is probably not meant."""
+    short = [one.name for one in settings.upstreams if one.api_key and len(one.api_key) < SHORTEST]
+    short += [one.name for one in settings.upstreams for _, value in one.headers if 0 < len(value) < SHORTEST]
+    if short:
+        names = ", ".join(dict.fromkeys(short))
+        yield (
+            f"a key or header of {names} has fewer than {SHORTEST} characters: it is kept out of the log and of errors "
+            "only after Bearer and as the value of a header for keys"
+        )
+    open_to_all = [origin for origin in ("*", "null") if origin in settings.server.allowed_origins]
+    own = [one.name for one in settings.upstreams if one.api_key]
+    if open_to_all and own and not settings.keys:
+        pages = " and ".join(f'"{origin}"' for origin in open_to_all)
+        yield f"allowed_origins has {pages} and there are no [keys]: any web page can spend the key of {', '.join(own)}"
 
 
 def _fitted(settings: Settings) -> Settings:

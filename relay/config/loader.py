@@ -229,6 +229,7 @@ def _prompts(source: _Source, tables: dict[str, Any]) -> dict[str, PromptSetting
 
 # ------------------------------------------------------------------------------------------------ across sections
 
+_SHORTEST_KEY: Final = 12
 Complaints = Iterator[tuple[str, str]]  # where, what
 
 
@@ -248,6 +249,13 @@ def _keys_differ(settings: Settings) -> Complaints:
         if secret in owners:
             yield f"[keys] {_quoted(name)}", f'is the same key as "{owners[secret]}"; an owner must be told by its key'
         owners[secret] = name
+
+
+def _keys_are_long(settings: Settings) -> Complaints:
+    for name, secret in settings.keys.items():
+        if len(secret) < _SHORTEST_KEY:
+            problem = f"is shorter than {_SHORTEST_KEY} characters; whoever guesses it is this client"
+            yield f"[keys] {_quoted(name)}", problem
 
 
 def _upstreams_are_consistent(settings: Settings) -> Complaints:
@@ -282,6 +290,7 @@ _CHECKS: Final[tuple[Callable[[Settings], Complaints], ...]] = (
     _workers_share_a_store,
     _tls_is_whole,
     _keys_differ,
+    _keys_are_long,
     _upstreams_are_consistent,
     _models_lead_somewhere,
 )
