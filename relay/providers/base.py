@@ -294,6 +294,7 @@ def wire_names(keys: Iterable[str], valid: re.Pattern[str], limit: int, reserved
     ordered = list(dict.fromkeys(keys))
     taken = set(reserved)
     names: dict[str, str] = {}
+    numbers: dict[str, int] = {}
     for key in ordered:
         if valid.fullmatch(key) and len(key) <= limit and key not in taken:
             names[key] = key
@@ -304,11 +305,13 @@ def wire_names(keys: Iterable[str], valid: re.Pattern[str], limit: int, reserved
         stem = re.sub(r"[^A-Za-z0-9_-]", "_", key)
         if not valid.fullmatch(stem[:1]):
             stem = "_" + stem
-        name, number = stem[:limit], 1
+        stem = name = stem[:limit]
+        number = numbers.get(stem, 1)  # all numbers before are taken
         while name in taken:
             number += 1
             suffix = f"_{number}"
             name = stem[: limit - len(suffix)] + suffix
+        numbers[stem] = number
         names[key] = name
         taken.add(name)
     return names
