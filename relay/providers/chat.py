@@ -275,7 +275,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "temperature": Parameter("mapped", "", _sampling("temperature")),
     "text": Parameter("mapped", "response_format, verbosity.", _text),
     "tool_choice": Parameter("mapped"),
-    "tools": Parameter("mapped", "Functions; custom, shell and patch tools are emulated as functions."),
+    "tools": Parameter("mapped", "Functions; custom, shell, patch and client search tools are emulated as functions."),
     "top_logprobs": Parameter("mapped", "", _logprobs),
     "top_p": Parameter("mapped", "", _sampling("top_p")),
     "truncation": Parameter("emulated", "auto: the oldest turns are left out when the input is too long."),

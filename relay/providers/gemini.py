@@ -234,7 +234,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "tool_choice": Parameter("mapped", "toolConfig."),
     "tools": Parameter(
         "mapped",
-        "Functions; custom, shell and patch tools are emulated as functions; web_search is googleSearch, "
+        "Functions; custom, shell, patch and client search tools are emulated as functions; web_search is googleSearch, "
         "code_interpreter is codeExecution.",
     ),
     "top_logprobs": Parameter("mapped", "responseLogprobs, logprobs.", _top_logprobs),

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from relay.errors import RelayError
 from relay.responses.items import pairing
 from relay.responses.messages import from_messages
+from relay.responses.request import parse
 from tests.support import assert_linear
 
 Json = dict[str, Any]
@@ -175,3 +176,12 @@ def test_pairing_by_name_is_linear() -> None:
         pairing([*(call(f"f{n}", f"c{n}") for n in range(count)), *(answer(name=f"f{n}") for n in range(count))])
 
     assert_linear(work, 5_000)
+
+
+# --- names of chat/completions before it is known who answers (decision 57)
+
+
+def test_words_of_other_names_are_the_upstreams_to_judge() -> None:
+    early = parse({"model": "m", "input": "hi", "reasoning_effort": "ultra", "verbosity": "chatty"}, judged=False)
+    assert early.params == {"reasoning": {"effort": "ultra"}, "text": {"verbosity": "chatty"}}
+    assert early.judged() is early
