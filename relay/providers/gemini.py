@@ -234,8 +234,8 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "tool_choice": Parameter("mapped", "toolConfig."),
     "tools": Parameter(
         "mapped",
-        "Functions; custom, shell, patch and client search tools are emulated as functions; web_search is googleSearch, "
-        "code_interpreter is codeExecution.",
+        "Functions; custom, shell, patch and client search tools are emulated as functions; "
+        "web_search is googleSearch, code_interpreter is codeExecution.",
     ),
     "top_logprobs": Parameter("mapped", "responseLogprobs, logprobs.", _top_logprobs),
     "top_p": Parameter("mapped", "topP, by model.", _sampling("top_p", "topP")),
