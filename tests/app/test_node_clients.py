@@ -1,7 +1,7 @@
-"""The real Codex CLI and the real Vercel AI SDK, where they are installed; nothing is installed from here.
+"""The real Codex CLI, openai-node and the Vercel AI SDK, where they are installed; nothing is installed from here.
 
-Codex: ``codex`` on PATH, or RELAY_CODEX=/path/to/codex (npm i @openai/codex). The AI SDK: RELAY_NODE_MODULES=/path/to/
-node_modules with ``ai`` and ``@ai-sdk/openai`` in it.
+RELAY_NODE_MODULES=/path/to/node_modules with what ``clients/package.json`` names has all of them: ``.ci/run`` sets it
+up. Codex may also be on PATH as ``codex``, or be RELAY_CODEX=/path/to/codex. Node 20 or newer.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,27 @@ from relay.providers.registry import PROVIDERS
 from tests.app.support import Relay, relaying
 from tests.support import run
 
-CODEX = os.environ.get("RELAY_CODEX") or shutil.which("codex")
-NODE = shutil.which("node")
+
+def _node() -> str | None:
+    found = shutil.which("node")
+    said = subprocess.run([found, "--version"], capture_output=True, text=True).stdout if found else ""
+    return found if said.startswith("v") and int(said[1:].split(".")[0]) >= 20 else None
+
+
 MODULES = os.environ.get("RELAY_NODE_MODULES")
+CODEX = (
+    os.environ.get("RELAY_CODEX")
+    or shutil.which("codex")
+    or (shutil.which("codex", path=f"{MODULES}/.bin") if MODULES else None)
+)
+NODE = _node() if MODULES else None
 LIMIT_S = 60.0
 
 needs_codex = pytest.mark.skipif(not CODEX, reason="no Codex CLI: set RELAY_CODEX or put codex on PATH")
+needs_openai = pytest.mark.skipif(
+    not (NODE and MODULES and (Path(MODULES) / "openai").is_dir()),
+    reason="no openai-node: node and RELAY_NODE_MODULES with openai in it are needed",
+)
 needs_ai = pytest.mark.skipif(
     not (NODE and MODULES and (Path(MODULES) / "@ai-sdk" / "openai").is_dir()),
     reason="no Vercel AI SDK: node and RELAY_NODE_MODULES with ai and @ai-sdk/openai in it are needed",
@@ -134,5 +150,23 @@ def test_the_vercel_ai_sdk(dialect: str, tmp_path: Path) -> None:
         assert found["usage"] > 0
         assert (found["second"], found["replayed"]) == ("Again.", "Once more.")
         assert isinstance(found["object"]["population"], int)
+
+    run(work(), LIMIT_S + 20)
+
+
+@needs_openai
+@pytest.mark.parametrize("dialect", sorted(PROVIDERS))
+def test_openai_node(dialect: str, tmp_path: Path) -> None:
+    """Its ``responses.cancel`` sends neither a body nor a content type."""
+
+    async def work() -> None:
+        async with relaying(dialect) as relay:
+            script = Path(__file__).with_name("openai_node.mjs")
+            said = await output_of(str(NODE), str(script), relay.base_url, str(MODULES), folder=tmp_path)
+        found = orjson.loads(said.splitlines()[-1])
+        assert (found["text"], found["read"], found["items"]) == ("Hello.", "Hello.", ["message"])
+        assert found["cancelled"]["status"] == 400
+        assert "cancel" in found["cancelled"]["message"].lower()
+        assert found["last"] == "response.completed"
 
     run(work(), LIMIT_S + 20)
