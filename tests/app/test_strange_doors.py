@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import orjson
 import pytest
 import websockets
 
+from relay.app.models import _body
 from relay.cli.logs import RequestFilter, TextFormatter
 from relay.server import http as server_http
 from tests.app.support import post, relaying
@@ -237,6 +239,24 @@ def test_models_have_what_codex_cannot_do_without() -> None:
             "supports_parallel_tool_calls",
         )
         assert all(isinstance(model[name], bool) for name in flags)
+
+
+def test_a_long_list_is_written_in_slices() -> None:
+    data = [{"id": f"up/m-{number}", "object": "model", "created": 1, "owned_by": "up"} for number in range(1_000)]
+
+    async def count() -> int:
+        turns = 0
+        writing = asyncio.ensure_future(_body(data))
+        while not writing.done():
+            turns += 1
+            await asyncio.sleep(0)
+        content = orjson.loads(writing.result())
+        assert content["data"] == data
+        assert [model["priority"] for model in content["models"]] == list(range(1_000))
+        assert orjson.loads(await _body([])) == {"object": "list", "data": [], "models": []}
+        return turns
+
+    assert run(count()) >= 4
 
 
 # --- the log
