@@ -44,6 +44,21 @@ async def _as_coroutine(item: Awaitable[Any]) -> Any:
     return await item
 
 
+def cpu_seconds(call: Callable[[], object], tries: int = 1) -> float:
+    """The CPU time of ``call``, the best of ``tries``, without the tracer of a coverage run."""
+    seen = []
+    for _ in range(tries):
+        tracer = sys.gettrace()
+        sys.settrace(None)
+        try:
+            started = time.process_time()
+            call()
+            seen.append(time.process_time() - started)
+        finally:
+            sys.settrace(tracer)
+    return min(seen)
+
+
 def assert_linear(seconds_of: Callable[[int], object], size: int, ratio: float = 2.3) -> None:
     """CPU time at twice the size is at most ``ratio`` times that at ``size``; the best of several tries counts.
 
@@ -52,20 +67,10 @@ def assert_linear(seconds_of: Callable[[int], object], size: int, ratio: float =
     them again, of which there are none or thousands, made a translation of 4 MiB cost 17 or 47 ms.
     """
 
-    def measured(count: int) -> float:
-        tracer = sys.gettrace()
-        sys.settrace(None)
-        try:
-            started = time.process_time()
-            seconds_of(count)
-            return time.process_time() - started
-        finally:
-            sys.settrace(tracer)
-
     seen = []
     with _memory_kept():
         for _ in range(6):
-            one, two = (min(measured(count) for _ in range(3)) for count in (size, 2 * size))
+            one, two = (cpu_seconds(lambda: seconds_of(count), 3) for count in (size, 2 * size))  # noqa: B023
             seen.append(two / one)
             if seen[-1] <= ratio:
                 return

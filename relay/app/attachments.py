@@ -71,7 +71,7 @@ class Attachment(Protocol):
         ...
 
     async def heartbeat(self) -> None:
-        """The stream has been silent for long (decision 4)."""
+        """Say, where the transport has words for it, that the stream lives: nothing that a client counts."""
         ...
 
 
@@ -207,7 +207,7 @@ class SocketMessages:
         await self._send({"type": "websocket.send", "text": orjson.dumps(error.socket_envelope(self._lane)).decode()})
 
     async def heartbeat(self) -> None:
-        """The server pings the socket itself (decision 4)."""
+        """The server pings the socket itself."""
 
 
 class Silent:

@@ -121,7 +121,7 @@ class Services:
         )
 
     def begin(self, turn: Turn) -> None:
-        """A turn lives. One timer for all of them looks for silence (decisions 3 and 4): none of its own per turn."""
+        """A turn lives. One timer for all of them looks for silence (decisions 3 and 59): none of its own per turn."""
         self.turns.add(turn)
         if self._pulse is None:
             self._pulse = asyncio.get_running_loop().call_later(PULSE_S, self._beat)

@@ -109,6 +109,7 @@ class Turn:
         "_sending",
         "_sent_at",
         "_upstream_id",
+        "_written",
         "attachment",
         "emitter",
         "plan",
@@ -137,6 +138,7 @@ class Turn:
         # an upstream that keeps the response gives it its id: nothing can be said before that has come
         self._ready: Callable[[], bool] = lambda: not plan.target.holds_state
         self._sending = False
+        self._written = 0
         self._upstream_id: str | None = None
         self._loop = asyncio.get_running_loop()
         self._deadline = Deadline(services.clock or self._loop)
@@ -188,21 +190,33 @@ class Turn:
 
     def silent_since(self, now: float) -> bool:
         """Whether the client has waited long enough for a sign of life."""
+        if self._sending:
+            self._sent_at = now
         if self._sending or not self.attachment.streams or self.emitter.concluded:
             return False
         if self.attachment.begun:
+            # what was written is counted by its number, once a pulse and not at each token
+            if self.emitter.sequence_number != self._written:
+                self._written, self._sent_at = self.emitter.sequence_number, now
             return now - self._sent_at >= HEARTBEAT_S
         return now - self.started_at >= COMMIT_S and self._ready()
 
     async def break_silence(self) -> None:
-        """Commit after 10 s without an event; a heartbeat after 15 s of silence (decisions 3 and 4)."""
+        """Commit after 10 s without an event; a sign of life after 15 s of silence (decisions 3 and 59)."""
+        emitter, plan = self.emitter, self.plan
         self._sent_at = self._loop.time()
         try:
-            if self.attachment.begun:
-                await self.attachment.heartbeat()
+            if emitter.concluded:
+                return  # since it was looked at
+            if not self.attachment.begun:
+                emitter.start()
+            elif plan.target.holds_state and plan.request.params.get("background") is True:
+                await self.attachment.heartbeat()  # its events are the upstream's, and so are their numbers
+                return
             else:
-                self.emitter.start()
-                await self._flush()
+                emitter.alive()
+            self._written = emitter.sequence_number
+            await self._flush()
         except OSError:
             pass  # the client has left, which the turn's own task is told
 
@@ -455,7 +469,6 @@ class Turn:
         """The push: from the upstream's socket to the client's in one callback (design.md §2 without its step 3)."""
         # hot: bench
         translator.feed(data)
-        self._sent_at = self._loop.time()
         return push() and translator.wait is None and not translator.ended
 
     def _note(self, answer: Answer) -> None:
@@ -472,9 +485,8 @@ class Turn:
             await self.attachment.flush()
         finally:
             self._sending = False
-        self._sent_at = self._loop.time()
         if self._first is None and self.attachment.begun:
-            self._first = self._sent_at - self.started_at
+            self._mark_first()
 
     def _mark_first(self) -> None:
         if self._first is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from relay.errors import RelayError
@@ -29,6 +30,7 @@ from relay.providers.anthropic_tools import (
     hosted_kind,
     hosted_tools,
     is_run,
+    schemas,
 )
 from relay.providers.base import (
     Count,
@@ -46,6 +48,7 @@ from relay.providers.base import (
 from relay.providers.capabilities import capabilities
 from relay.providers.capabilities.anthropic import ROWS, Effort
 from relay.providers.levels import effort
+from relay.providers.schema import Reduced, back
 from relay.providers.turns import Assist, turns
 from relay.responses.emitter import Voice
 from relay.responses.request import KNOWN, Request
@@ -253,8 +256,9 @@ def _assemble(
     warn_unheeded(request, warnings, (*build.record["forward"], *target.forward))
     drop_hosted_tools(request, warnings, is_run)
     apply_parameters(PARAMETERS, request, build, warnings, target.upstream)
-    messages, names = _messages(build, media)
-    tools = _tools(build, names, messages)
+    cut = schemas(request.tools, warnings)
+    messages, names = _messages(build, media, cut)
+    tools = _tools(build, names, messages, cut)
     think(build, bool(messages.calls))
     shape(build)
     _system(build, messages)
@@ -263,7 +267,7 @@ def _assemble(
     return build, messages, tools
 
 
-def _messages(build: Build, media: Mapping[str, Media]) -> tuple[Messages, dict[str, str]]:
+def _messages(build: Build, media: Mapping[str, Media], cut: Mapping[str, Reduced]) -> tuple[Messages, dict[str, str]]:
     request = build.request
     groups = turns(without_synthetic(request.items), request, build.warnings)
     keys = [tool.key for tool in request.tools.tools]
@@ -278,6 +282,7 @@ def _messages(build: Build, media: Mapping[str, Media]) -> tuple[Messages, dict[
         media,
         build.warnings,
         model=build.target.model,
+        renamed={key: schema.names for key, schema in cut.items()},
         native_system=build.record["mid_system"] == "native" and "mid_system" not in build.repairs,
         keep_thoughts="thinking" not in build.repairs and not _thought_off(build),
         ttl=_ttl(request.params),
@@ -308,13 +313,17 @@ def _ttl(params: JSON) -> str | None:
     return cache_ttl(options.get("ttl") or ("24h" if params.get("prompt_cache_retention") == "24h" else None))
 
 
-def _tools(build: Build, names: Mapping[str, str], messages: Messages) -> dict[str, Tool]:
+def _tools(build: Build, names: Mapping[str, str], messages: Messages, cut: Mapping[str, Reduced]) -> dict[str, Tool]:
     """Declare the tools and the choice; the tools by wire name."""
     request, body, warnings = build.request, build.body, build.warnings
     choice = request.tools.choice
     hosted = hosted_tools(request.tools.hosted, warnings, request.params.get("max_tool_calls"))
     offered = [tool for tool in request.tools.tools if choice.mode != "allowed" or tool.key in choice.keys]
-    declared = [*hosted.tools, *(declaration(tool, names[tool.key], warnings) for tool in offered)]
+    declared = list(hosted.tools)
+    for tool in offered:
+        schema = cut[tool.key].schema if tool.key in cut else None
+        if schema is not None:
+            declared.append(declaration(tool, names[tool.key], schema, warnings))
     if hosted.servers:
         body["mcp_servers"] = hosted.servers
     if hosted.container is not None:
@@ -332,7 +341,10 @@ def _tools(build: Build, names: Mapping[str, str], messages: Messages) -> dict[s
         declared, body["tool_choice"] = from_history(messages.calls), {"type": "none"}
     if declared:
         body["tools"] = declared
-    return {names[tool.key]: tool for tool in request.tools.tools}
+    return {
+        names[tool.key]: replace(tool, renamed=back(cut[tool.key].names)) if tool.key in cut else tool
+        for tool in request.tools.tools
+    }
 
 
 def _system(build: Build, messages: Messages) -> None:

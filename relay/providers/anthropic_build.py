@@ -12,7 +12,7 @@ from relay.providers.anthropic_messages import encoded
 from relay.providers.anthropic_tools import JSON_TOOL, is_forced
 from relay.providers.base import Target, Warnings
 from relay.providers.capabilities.anthropic import Effort
-from relay.providers.schema import ANTHROPIC, reduced
+from relay.providers.schema import ANTHROPIC, ANTHROPIC_TOOL, reduced, tool_schema
 from relay.responses.request import Request
 from relay.responses.tools import JSON
 
@@ -136,9 +136,11 @@ def shape(build: Build) -> None:
     build.schema = schema
     body = build.body
     free = build.record["forced_tool_choice"] and "tools" not in body and "thinking" not in body
-    if free and "tool_choice" not in build.repairs and schema.get("type") == "object":
+    free = free and "tool_choice" not in build.repairs and schema.get("type") == "object"
+    cut = tool_schema(schema, ANTHROPIC_TOOL) if free else None
+    if cut is not None and cut.schema is not None and not cut.names:
         description = form.get("description") or "Gives the answer."
-        body["tools"] = [{"name": JSON_TOOL, "description": description, "input_schema": schema}]
+        body["tools"] = [{"name": JSON_TOOL, "description": description, "input_schema": cut.schema}]
         body["tool_choice"] = {"type": "tool", "name": JSON_TOOL}
         return
     build.warnings.add("text.format", "the schema is given to the model as text and not enforced")

@@ -21,6 +21,7 @@ from relay.providers.base import Media, Warnings, path_of_part
 from relay.providers.turns import NOTHING_SAID, OPENING, Assist, Results, Say, Turn, last_asked, text_of
 from relay.responses.envelope import unseal
 from relay.responses.json import mended, mended_text
+from relay.responses.renaming import with_keys
 from relay.responses.tools import JSON, arguments_of_call, call_id_of, is_call, key_of_call, output_of
 
 MARKER: Final = "Operator note (not from the user): "
@@ -56,7 +57,8 @@ class _Turn:
 
 
 class Messages:
-    """Renders items for one capability record. ``items`` is what errors name their places in.
+    """Renders items for one capability record. ``items`` is what errors name their places in; ``renamed``: by key of a
+    tool, the client's property names -> the upstream's, where they differ.
 
     After ``render``: ``system`` (blocks of the leading system texts), ``encoded`` (one JSON text a message), ``paths``
     (``messages.i.content.j`` of each thinking block -> id of its item), ``kinds`` (types of all replayed blocks),
@@ -71,6 +73,7 @@ class Messages:
         "_model",
         "_names",
         "_native",
+        "_renamed",
         "_ttl",
         "_turn",
         "_used",
@@ -91,6 +94,7 @@ class Messages:
         warnings: Warnings,
         *,
         model: str,
+        renamed: Mapping[str, Mapping[str, str]],
         native_system: bool,
         keep_thoughts: bool,
         ttl: str | None,
@@ -99,6 +103,7 @@ class Messages:
         self._media = media
         self._warnings = warnings
         self._model = model
+        self._renamed = renamed
         self._native = native_system
         self._keep = keep_thoughts
         self._ttl = ttl
@@ -207,7 +212,8 @@ class Messages:
     # --- what is called, and what comes back
 
     def _call(self, item: JSON) -> bytes:
-        name = self._names[key_of_call(item)]
+        key = key_of_call(item)
+        name = self._names[key]
         self.calls[name] = None
         wire = _WIRE_ID.sub("_", call_id_of(item) or "") or "call"
         unique, number = wire, 1
@@ -217,7 +223,7 @@ class Messages:
         self._used.add(unique)
         self._wire[id(item)] = unique
         head = encoded({"type": "tool_use", "id": unique, "name": name})
-        return head[:-1] + b',"input":' + _input(arguments_of_call(item)) + b"}"
+        return head[:-1] + b',"input":' + _input(with_keys(arguments_of_call(item), self._renamed.get(key, {}))) + b"}"
 
     def _results(self, results: Results) -> None:
         blocks: list[Block] = []

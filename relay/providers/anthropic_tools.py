@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from relay.errors import RelayError
 from relay.providers.base import Warnings, nudge
-from relay.providers.schema import ANTHROPIC, reduced
-from relay.responses.tools import JSON, Choice, Tool
+from relay.providers.schema import ANTHROPIC_STRICT_TOOL, ANTHROPIC_TOOL, Reduced, Rules, cut_tools, tool_schema
+from relay.responses.tools import JSON, Choice, Tool, ToolSet
 
 NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 NAME_LIMIT: Final = 128
@@ -127,22 +127,30 @@ HOSTED: Final[Mapping[str, Callable[[str, JSON, Hosted, Warnings], None]]] = {
 HOSTED_NAMES: Final = {"web_search": "web_search", "code_interpreter": "code_execution"}
 
 
-def declaration(tool: Tool, name: str, warnings: Warnings) -> JSON:
-    """A client's tool. Its schema is reduced where it must be enforced (``strict``)."""
+def schemas(tools: ToolSet, warnings: Warnings) -> dict[str, Reduced]:
+    """The schemas of a client's tools, by key: one that must be enforced (``strict``) is cut to what can be."""
+
+    def rules(tool: Tool) -> Rules:
+        if not tool.strict:
+            return ANTHROPIC_TOOL
+        strict = tool_schema(tool.schema, ANTHROPIC_STRICT_TOOL)
+        if strict.schema is None:
+            warnings.add("tools", f"the schema of '{tool.name}' cannot be enforced: {strict.notes[0]}")
+        return ANTHROPIC_TOOL if strict.schema is None else ANTHROPIC_STRICT_TOOL
+
+    return cut_tools(tools, rules, warnings)
+
+
+def declaration(tool: Tool, name: str, schema: JSON, warnings: Warnings) -> JSON:
+    """A client's tool, with its schema as it was cut."""
     if tool.item_type == "custom_tool_call" and tool.format is not None and tool.format.get("type") == "grammar":
         warnings.add("tools", f"the format of the custom tool '{tool.name}' is described, not enforced")
     said: JSON = {"name": name}
     description = tool.function_description
     if description is not None:
         said["description"] = description
-    schema = {"type": "object", **tool.schema}
-    if tool.strict:
-        strict = reduced(schema, ANTHROPIC)
-        if strict.schema is None:
-            warnings.add("tools", f"the schema of '{tool.name}' cannot be enforced: {strict.notes[0]}")
-        else:
-            schema = strict.schema
-            said["strict"] = True
+    if tool.strict and tool_schema(tool.schema, ANTHROPIC_STRICT_TOOL).schema is not None:
+        said["strict"] = True
     said["input_schema"] = schema
     return said
 

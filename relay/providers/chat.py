@@ -32,11 +32,12 @@ from relay.providers.chat_failures import http_error
 from relay.providers.chat_messages import Messages
 from relay.providers.chat_stream import ChatTranslator, Context
 from relay.providers.levels import effort, verbosity
+from relay.providers.schema import CHAT_TOOLS, cut_tools
 from relay.providers.turns import Assist, turns
 from relay.responses.emitter import Voice
 from relay.responses.json import encoded, exact
 from relay.responses.request import KNOWN, Request
-from relay.responses.tools import EMPTY_SCHEMA, JSON, Tool, key_of_call
+from relay.responses.tools import JSON, Tool, key_of_call
 
 __all__ = ["PARAMETERS", "PROVIDER", "ChatProvider", "ChatTranslator"]
 
@@ -323,15 +324,19 @@ def _tools(build: _Build, names: Mapping[str, str]) -> dict[str, Tool]:
         names[tool.key]: replace(tool, native=tool.item_type == "custom_tool_call" and record["custom_tools"])
         for tool in request.tools.tools
     }
+    rules = CHAT_TOOLS.get(record["tool_schema"], CHAT_TOOLS["openai"])
+    cut = cut_tools(request.tools, lambda tool: rules, build.warnings)
     declared = []
     for tool in offered:
+        if tool.key not in cut:
+            continue
         if tool.item_type == "custom_tool_call" and not record["custom_tools"] and tool.format is not None:
             build.warnings.add("tools", f"the format of the custom tool '{tool.name}' is described, not enforced")
-        declared.append(_declaration(known[names[tool.key]], names[tool.key]))
+        declared.append(_declaration(known[names[tool.key]], names[tool.key], cut[tool.key].schema))
     if not declared:
         return known
     body["tools"] = declared
-    references = {tool.key: _reference(tool, name) for name, tool in known.items()}
+    references = {tool.key: _reference(tool, name) for name, tool in known.items() if tool.key in cut}
     put_choice(body, choice, references, record, given="tool_choice" in request.params)
     chosen = names[str(choice.key)] if choice.mode == "named" else None
     asked = reconcile(body, choice, chosen, record, build.warnings, refused=refused)
@@ -340,7 +345,7 @@ def _tools(build: _Build, names: Mapping[str, str]) -> dict[str, Tool]:
     return known
 
 
-def _declaration(tool: Tool, name: str) -> JSON:
+def _declaration(tool: Tool, name: str, schema: JSON | None) -> JSON:
     description = tool.description if tool.native else tool.function_description
     said: JSON = {"name": name} if description is None else {"name": name, "description": description}
     if tool.native:
@@ -351,8 +356,7 @@ def _declaration(tool: Tool, name: str) -> JSON:
         elif form:
             said["format"] = form
         return {"type": "custom", "custom": said}
-    schema = tool.schema
-    said["parameters"] = schema if schema else EMPTY_SCHEMA
+    said["parameters"] = schema
     if tool.strict:
         said["strict"] = True
     return {"type": "function", "function": said}

@@ -277,22 +277,21 @@ class Move(Enum):
 
 
 def _move(call: _Call, identifier: str, name: str, text: str) -> Move:
-    """Decision 48. It says nothing of a name that differs without an id that does: ahead of any arguments, and after
-    whole ones, that is another call.
+    """Decision 48. It says nothing of a name that differs where there is no id: ahead of any arguments, and after whole
+    ones, that is another call.
     """
     stage = call.arguments.stage
     other = bool(identifier) and identifier != call.id
     renamed = bool(name) and bool(call.name) and name != call.name
-    if call.raw:
-        begins = bool(name) and (other or renamed)
-    elif stage is Stage.PARTIAL:
-        begins = other and renamed
-    elif stage is Stage.BLANK:
-        begins = renamed
-    elif stage is Stage.EMPTY:
-        begins = bool(name) and (other or renamed)
-    else:
+    if stage is Stage.WHOLE:
         return _move_after_whole(call, name, text, other=other, renamed=renamed)
+    unlike = renamed and not identifier
+    if call.raw or stage is Stage.EMPTY:
+        begins = unlike or (other and bool(name))
+    elif stage is Stage.BLANK:
+        begins = unlike or (other and renamed)
+    else:
+        begins = other and renamed
     return Move.BEGINS if begins else Move.GOES_ON
 
 

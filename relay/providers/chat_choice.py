@@ -18,11 +18,11 @@ REPAIR: Final = "tool_choice"
 def put_choice(
     body: JSON, choice: Choice, references: Mapping[str, JSON], record: Mapping[str, Any], *, given: bool
 ) -> None:
-    """Set ``tool_choice``. ``references``: how each tool is named in it, by ``Tool.key``."""
+    """Set ``tool_choice``. ``references``: how each tool that is offered is named in it, by ``Tool.key``."""
     if choice.mode == "named":
         body["tool_choice"] = references[str(choice.key)]
     elif choice.mode == "allowed" and record["allowed_tools"]:
-        allowed = [references[key] for key in choice.keys]
+        allowed = [references[key] for key in choice.keys if key in references]
         body["tool_choice"] = {
             "type": "allowed_tools",
             "allowed_tools": {"mode": choice.allowed_mode, "tools": allowed},

@@ -33,7 +33,7 @@ from relay.providers.capabilities.gemini import ROWS
 from relay.providers.gemini_contents import Contents
 from relay.providers.gemini_failures import LOGPROBS, http_error
 from relay.providers.gemini_stream import Context, GeminiTranslator
-from relay.providers.gemini_tools import Build, offer_functions, offer_hosted, put_tools, reduced_schema
+from relay.providers.gemini_tools import Build, offer_functions, offer_hosted, put_tools, reduced_format
 from relay.providers.levels import effort
 from relay.providers.turns import Assist
 from relay.responses.emitter import Voice
@@ -144,12 +144,12 @@ def _text(build: Build, value: JSON) -> None:
         return
     build.config["responseMimeType"] = "application/json"
     if form["type"] == "json_schema":
-        schema = reduced_schema(build, form["schema"], "text.format")
-        if schema != form["schema"]:
+        cut = reduced_format(build, form["schema"])
+        if cut.schema != form["schema"]:
             build.schema = form["schema"]
             if form.get("strict"):
                 build.warnings.add("text.format", "the schema was reduced to what this upstream enforces")
-        build.config["responseJsonSchema"] = schema
+        build.config["responseJsonSchema"] = cut.schema
 
 
 def _format_in_words(form: JSON) -> str:

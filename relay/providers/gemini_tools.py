@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from relay.errors import RelayError
 from relay.providers.base import Warnings, drop_hosted_tools
-from relay.providers.schema import GEMINI, reduced
+from relay.providers.schema import GEMINI, GEMINI_TOOL, Reduced, cut_tools, reduced
 from relay.responses.request import Request
 from relay.responses.tools import JSON, Tool
 
@@ -46,13 +46,13 @@ class Build:
         self.schema: JSON | None = None
 
 
-def reduced_schema(build: Build, schema: JSON, param: str) -> JSON:
-    """The schema as the upstream takes it."""
+def reduced_format(build: Build, schema: JSON) -> Reduced:
+    """The schema of an answer as the upstream takes it; an empty one where it takes none."""
     result = reduced(schema, GEMINI)
     if result.schema is None:
-        build.warnings.add(param, f"the schema was left out: {result.notes[0]}")
-        return {}
-    return result.schema
+        build.warnings.add("text.format", f"the schema was left out: {result.notes[0]}")
+        return result._replace(schema={})
+    return result
 
 
 def _search(build: Build, path: str, tool: JSON) -> list[JSON]:
@@ -115,8 +115,11 @@ def offer_functions(build: Build, names: Mapping[str, str]) -> dict[str, Tool]:
     """Declare the client's tools; the tools by wire name."""
     request = build.request
     choice = request.tools.choice
+    cut = cut_tools(request.tools, lambda tool: GEMINI_TOOL, build.warnings)
     for tool in request.tools.tools:
         if choice.mode == "allowed" and choice.allowed_mode == "auto" and tool.key not in choice.keys:
+            continue
+        if tool.key not in cut:
             continue
         if tool.item_type == "custom_tool_call" and tool.format is not None:
             build.warnings.add("tools", f"the format of the custom tool '{tool.name}' is described, not enforced")
@@ -124,9 +127,8 @@ def offer_functions(build: Build, names: Mapping[str, str]) -> dict[str, Tool]:
         description = tool.function_description
         if description:
             said["description"] = description
-        schema = tool.schema
         if tool.item_type != "function_call" or tool.parameters:
-            said["parametersJsonSchema"] = reduced_schema(build, schema, "tools")
+            said["parametersJsonSchema"] = cut[tool.key].schema
         build.functions.append(said)
     return {names[tool.key]: tool for tool in request.tools.tools}
 
@@ -151,7 +153,8 @@ def put_tools(build: Build, names: Mapping[str, str]) -> None:
         if choice.mode == "named":
             config["allowedFunctionNames"] = [names[str(choice.key)]]
         elif choice.mode == "allowed" and mode == "ANY":
-            config["allowedFunctionNames"] = [names[key] for key in choice.keys]
+            offered = {said["name"] for said in build.functions}
+            config["allowedFunctionNames"] = [names[key] for key in choice.keys if names[key] in offered]
         if config:
             build.body["toolConfig"] = {"functionCallingConfig": config}
         if build.hosted and record["server_side_invocations"]:

@@ -22,7 +22,7 @@ from relay.providers.openai_failures import in_band
 from relay.providers.openai_items import DELTAS, FILLED, Kind, Part, Passed, announcement, blank, part_kind
 from relay.providers.openai_response import Context, finished, started, status_of
 from relay.providers.openai_run import Run
-from relay.responses.emitter import Emitter, Voice
+from relay.responses.emitter import QUEUED, Emitter, Voice
 from relay.responses.json import loads, mended
 from relay.responses.tools import JSON
 from relay.wire.sse import Decoder, window
@@ -32,7 +32,8 @@ REASON_S: Final = 1.0
 
 _FAILURES: Final = frozenset({"response.failed", "response.cancelled"})
 
-_NAME: Final = re.compile(r"response\.[A-Za-z0-9_.]+")
+_WORD: Final = re.compile(r"[A-Za-z0-9_.]+")
+_NAME: Final = re.compile(r"response\." + _WORD.pattern)
 """What may stand in a frame's ``event`` line; anything else could be more than a name (CWE-93)."""
 
 _MISSES: Final = 8
@@ -81,6 +82,7 @@ class ResponsesTranslator:
         "_misses",
         "_named",
         "_next_index",
+        "_opened",
         "_run",
         "_shift",
         "_tracks",
@@ -105,6 +107,7 @@ class ResponsesTranslator:
         self._shift = 0
         self._done: Done | None = None
         self._failure: RelayError | None = None
+        self._opened: list[tuple[str, str]] = []
         self.ended = False
         self.wait: Wait | None = None
         self.ignored = 0
@@ -188,7 +191,10 @@ class ResponsesTranslator:
         if kind == "error" or (not kind.startswith("response.") and _fails(kind, content)):
             raise in_band(content, self._voice)
         if _NAME.fullmatch(kind) is None:
-            self.ignored += 1
+            if self._context.background and self._emitter.started and _WORD.fullmatch(kind):
+                self._pass(Event(kind, payload, content, altered))
+            else:
+                self.ignored += 1
             return
         if self._failure is not None and kind not in _FAILURES:
             raise in_band(content, self._voice) if content.get("error") else self._failure
@@ -222,6 +228,8 @@ class ResponsesTranslator:
         """Write an event: in its own bytes if it is whole and its number is the next."""
         emitter = self._emitter
         theirs = event.content.get("sequence_number")
+        if self._context.background:
+            self._keep_number(theirs)
         number = emitter.sequence_number
         self._shift = theirs - number if type(theirs) is int else 0
         if event.altered or theirs != number:
@@ -230,6 +238,11 @@ class ResponsesTranslator:
         payload = event.payload
         # line ends between the tokens of one JSON text are blanks
         emitter.forward(event.name.encode(), payload.replace(b"\n", b" ") if b"\n" in payload else payload)
+
+    def _keep_number(self, theirs: Any) -> None:
+        """What an upstream runs by itself can be asked for again by its numbers: none is changed (decision 59)."""
+        if type(theirs) is int and theirs > self._emitter.sequence_number:
+            self._emitter.sequence_number = theirs
 
     def _begin(self) -> None:
         """The first meaningful event (decision 3)."""
@@ -247,8 +260,19 @@ class ResponsesTranslator:
         theirs = event.content.get("response")
         if isinstance(theirs, dict):
             self._adopt(theirs)
-        if event.name == "response.queued":
-            self._emitter.queued = True
+        if self._context.background:
+            self._open_as(event.name, queued=isinstance(theirs, dict) and theirs.get("status") == "queued")
+        elif event.name == "response.queued":
+            self._emitter.openings = QUEUED
+
+    def _open_as(self, name: str, *, queued: bool) -> None:
+        """What an upstream runs by itself begins as it says, event by event (decision 59)."""
+        emitter, status = self._emitter, "queued" if queued or name == "response.queued" else "in_progress"
+        if emitter.started:
+            emitter.opening(name, status)
+        else:
+            self._opened.append((name, status))
+            emitter.openings = self._opened
 
     def _on_terminal(self, event: Event) -> None:
         theirs = event.content.get("response")
@@ -261,6 +285,8 @@ class ResponsesTranslator:
             return
         self._adopt(theirs)
         self._begin()
+        if self._context.background:
+            self._keep_number(event.content.get("sequence_number"))
         output = theirs.get("output")
         items = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
         missing = len(items) - len(self._emitter.output)

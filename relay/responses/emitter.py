@@ -2,7 +2,8 @@
 
 Rules (responses-api.md §4.5, translation.md §3.1):
 
-1. ``created`` then ``in_progress`` come first, once; ``start()`` is idempotent and every verb implies it.
+1. ``created`` then ``in_progress`` come first; ``start()`` is idempotent and every verb implies it. ``in_progress`` may
+   come again as a sign of life.
 2. ``sequence_number`` counts from 0 without a gap; ``output_index`` is given at ``output_item.added``, once.
 3. Items of one voice end in the order in which they began: an item told to end waits for those before it.
 4. Exactly one terminal event; its ``output`` equals the done items in ``output_index`` order.
@@ -14,14 +15,14 @@ upstream numbers and orders its own stream (``forward``), and only its lifecycle
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from relay.errors import RelayError
 from relay.responses.json import encoded, mended_text
-from relay.responses.output import Call, CustomCall, EmulatedCall, Hosted, Item, Message, Reasoning
+from relay.responses.output import Call, CustomCall, EmulatedCall, Hosted, Item, Message, Reasoning, RenamedCall
 from relay.responses.sinks import Sink
 from relay.responses.tools import Tool
 
@@ -30,6 +31,10 @@ OUTPUT_LIMIT_BYTES: Final = 32 * 1024 * 1024
 
 LEFT_OUT_LIMIT: Final = 8
 """How many things that an answer held and nobody could show are told apart in its warnings."""
+
+OPENINGS: Final = (("response.created", "in_progress"), ("response.in_progress", "in_progress"))
+QUEUED: Final = (("response.created", "queued"), ("response.queued", "queued"), OPENINGS[1])
+"""The events that begin a response, each with the status in its Response."""
 
 _NAMES: Final = {"cancelled": "failed"}
 """Status -> the terminal event's name, where they differ: there is no ``response.cancelled`` (outliving.md 30)."""
@@ -84,12 +89,13 @@ class Emitter:
         "_limit",
         "_outputs",
         "_retained",
+        "_tier",
         "_voices",
         "call_ids",
         "concluded",
         "new_id",
         "now",
-        "queued",
+        "openings",
         "response",
         "sequence_number",
         "show_summary",
@@ -117,7 +123,8 @@ class Emitter:
         self.now = now
         self.show_summary = show_summary
         self.started = False
-        self.queued = False
+        self.openings: Sequence[tuple[str, str]] = OPENINGS
+        self._tier: str | None = None
         self.concluded = False
         self.sequence_number = 0
         self.call_ids: set[str] = set()
@@ -138,16 +145,21 @@ class Emitter:
         return voice
 
     def start(self) -> None:
-        """Write ``response.created`` and ``response.in_progress``, once, and ``response.queued`` if ``queued``."""
+        """Write ``openings``, once."""
         if not self.started:
             self.started = True
-            if self.queued:
-                self.response["status"] = "queued"
-            self.lifecycle("response.created")
-            if self.queued:
-                self.lifecycle("response.queued")
-                self.response["status"] = "in_progress"
-            self.lifecycle("response.in_progress")
+            self._tier = self.response.get("service_tier")
+            for name, status in self.openings:
+                self.opening(name, status)
+
+    def opening(self, name: str, status: str) -> None:
+        """An event that shows the response before its output."""
+        self.response["status"] = status
+        self.lifecycle(name)
+
+    def alive(self) -> None:
+        """A sign of life: ``response.in_progress`` as the first was, under the next number (decision 59)."""
+        self.event("response.in_progress", {"response": {**self.response, "service_tier": self._tier}})
 
     def conclude(self, status: str, *, reason: str | None = None, error: RelayError | None = None) -> dict[str, Any]:
         """End every item, complete ``response`` and return it; ``terminal()`` then writes the terminal event.
@@ -413,6 +425,8 @@ class Voice:
         item: Item
         if tool is None:
             item = Call(emitter, identifier, wire_name)
+        elif tool.item_type == "function_call" and tool.renamed:
+            item = RenamedCall(emitter, identifier, tool)
         elif tool.item_type == "function_call":
             item = Call(emitter, identifier, tool.name, tool.namespace)
         elif tool.item_type == "custom_tool_call":

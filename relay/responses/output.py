@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from relay.responses.json import mended_text
+from relay.responses.renaming import KeyRenamer
 from relay.responses.unwrap import InputUnwrapper
 
 if TYPE_CHECKING:
@@ -310,6 +311,29 @@ class Call(Item):
         emitter.event("response.function_call_arguments.done", self.place(arguments=arguments))
         self.item["arguments"] = arguments
         self.item["status"] = self.status
+
+
+class RenamedCall(Call):
+    """A ``function_call`` of a tool whose property names the upstream does not take: its arguments get the client's."""
+
+    __slots__ = ("_renamer",)
+
+    def __init__(self, emitter: Emitter, call_id: str, tool: Tool) -> None:
+        super().__init__(emitter, call_id, tool.name, tool.namespace)
+        self._renamer = KeyRenamer(tool.renamed)
+
+    def arguments(self, emitter: Emitter, fragment: str) -> None:
+        """A fragment of the JSON text of the arguments."""
+        text = self._renamer.feed(fragment)
+        if text:
+            self._run.add(emitter, text)
+
+    def settle(self, emitter: Emitter) -> None:
+        """Say what the renamer still holds."""
+        rest = self._renamer.close()
+        if rest:
+            self._run.add(emitter, rest)
+        super().settle(emitter)
 
 
 class CustomCall(Item):

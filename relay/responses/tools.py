@@ -42,6 +42,8 @@ class Tool:
     format: JSON | None = None
     native: bool = False
     """A custom tool that the upstream knows as such: its text is not wrapped in an argument."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Property names as the upstream has them -> the client's, where they differ (decision 55)."""
 
     @property
     def emulation(self) -> Emulation | None:

@@ -291,7 +291,7 @@ def test_trace_headers_pass_through_and_upstream_ids_come_back() -> None:
 
 
 def test_a_silent_upstream_is_committed_after_ten_seconds_and_then_kept_alive() -> None:
-    """Decisions 3 and 4, with the clock moved instead of waited for."""
+    """Decisions 3 and 59, with the clock moved instead of waited for."""
 
     async def wait() -> None:
         async with relaying() as relay:
@@ -308,7 +308,7 @@ def test_a_silent_upstream_is_committed_after_ten_seconds_and_then_kept_alive() 
             assert not turn.silent_since(now + 14)
             assert turn.silent_since(now + 16)
             await turn.break_silence()
-            await client.reader.readuntil(b": keep-alive\n\n")
+            assert b"event: response.in_progress" in await client.reader.readuntil(b'"sequence_number":2}\n\n')
             # a failure from now on is an event
             await relay.app.on_deadline()
             rest = await client.reader.readuntil(b"[DONE]\n\n")

@@ -105,10 +105,10 @@ def test_lone_surrogates_are_replaced() -> None:
 
 
 def test_what_is_nested_too_deeply_is_refused() -> None:
-    deep: Json = {"type": "string"}
+    deep: list[Any] = ["example.com"]
     for _ in range(300):
-        deep = {"type": "array", "items": deep}
-    tool = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {"a": deep}}}
+        deep = [deep]
+    tool = {"type": "web_search", "filters": {"allowed_domains": deep}}
     with pytest.raises(RelayError) as caught:
         build({"tools": [tool]})
     assert caught.value.status == 400

@@ -75,6 +75,8 @@ SERVERS: dict[str, tuple[list[Any], list[tuple[str, Any]]]] = {
     "a name after the arguments": ([f(0, "a", ..., X1), f(0, "a", "f", "")], ONE),
     "empty names": ([f(0, "a", "f", ""), f(0, "a", "", '{"x":'), f(0, "a", "", '"1"}')], ONE),
     "null names": ([f(0, "a", "f", None), f(0, "a", None, X1)], ONE),
+    "the name grows": ([f(0, "a", "g", ""), f(0, "a", "g_x", ""), f(0, ..., ..., X1)], [("g", {"x": "1"})]),
+    "the name changes under its id": ([f(0, "a", "f", "{}"), f(0, "a", "g", X1)], ONE),
     "the name in every piece": ([f(0, "a", "f", '{"x":'), f(0, ..., "f", '"1"'), f(0, ..., "f", "}")], ONE),
     "the name again at the end (vllm-ascend#8178)": (
         [f(0, "a", "f", ""), f(0, "a", "f", X1), f(0, "a", "f", ""), f(0, ..., "f", "")],

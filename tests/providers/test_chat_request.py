@@ -395,7 +395,10 @@ def test_decision_13_extra_body_comes_last_and_under_ours() -> None:
 def test_functions() -> None:
     found = sent({"input": "hi", "tools": [FUNCTION, {"type": "function", "name": "g", "strict": True}]})
     assert found["tools"] == [
-        {"type": "function", "function": {"name": "f", "description": "does", "parameters": {"type": "object"}}},
+        {
+            "type": "function",
+            "function": {"name": "f", "description": "does", "parameters": {"type": "object", "properties": {}}},
+        },
         {
             "type": "function",
             "function": {"name": "g", "parameters": {"type": "object", "properties": {}}, "strict": True},

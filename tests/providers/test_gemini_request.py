@@ -452,7 +452,7 @@ def test_schema_reduction() -> None:
             "free": {},
             "more": {
                 "properties": {"c": {}, "b": {}, "a": {"type": "string"}},
-                "required": ["z", "a", "b"],
+                "required": ["a", "b"],
             },
         },
         "required": ["kind"],
@@ -465,7 +465,7 @@ def test_schema_reduction() -> None:
 def test_an_allof_that_refers_to_itself_ends() -> None:
     schema = {"$defs": {"a": {"allOf": [{"$ref": "#/$defs/a"}]}}, "allOf": [{"$ref": "#/$defs/a"}], "type": "object"}
     form = {"type": "json_schema", "name": "x", "schema": schema}
-    assert config({"text": {"format": form}})["responseJsonSchema"] == {"$defs": {"a": {}}, "type": "object"}
+    assert config({"text": {"format": form}})["responseJsonSchema"] == {"type": "object"}
 
 
 def test_a_schema_nested_too_deeply_is_left_out() -> None:
@@ -473,7 +473,7 @@ def test_a_schema_nested_too_deeply_is_left_out() -> None:
     for _ in range(80):
         schema = {"type": "array", "items": schema}
     call = build({"input": "hi", "tools": [{"type": "function", "name": "f", "parameters": schema}]})
-    assert json.loads(call.body)["tools"] == [{"functionDeclarations": [{"name": "f", "parametersJsonSchema": {}}]}]
+    assert "tools" not in json.loads(call.body)
     assert [param for param, _ in call.warnings] == ["tools"]
 
 

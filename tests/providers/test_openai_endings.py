@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from relay.errors import RelayError
-from tests.providers.openai_support import HELLO, Heard, Json, event, renamed, response, text_frames
+from tests.providers.openai_support import HELLO, Heard, Json, event, renamed, response, stream, text_frames
 
 NAMES = ("completed", "incomplete", "failed", "cancelled", "done")
 STATUSES: list[tuple[Any, str | None]] = [
@@ -189,3 +189,60 @@ def test_an_unknown_status_beside_an_error_is_the_error() -> None:
     for heard in (streamed("completed", told("error", error=error)), Heard().read(told("error", error=error))):
         assert heard.error is not None
         assert heard.error.kind == "rate_limited"
+
+
+# --- what the upstream runs by itself: every event and every number as it has them (decision 59)
+
+
+def test_a_background_stream_keeps_every_event_and_number() -> None:
+    keepalive = event("keepalive", 4).replace(b"response.keepalive", b"keepalive")
+    item = text_frames("")[0][1]["item"]
+    heard = Heard({"background": True}, holds_state=True)
+    heard.feed(event("created", 0, **response("queued")), event("queued", 1, **response("queued")))
+    assert heard.wire == b""
+    heard.emitter.start()  # by the clock, before anything meaningful: with what has come
+    heard.feed(event("in_progress", 2, **response()), keepalive)
+    heard.feed(event("output_item.added", 5, output_index=0, item=item))
+    heard.hear([event("output_item.done", 9, output_index=0, item={**item, "status": "completed"})])
+    shown = [(one["type"].removeprefix("response."), one["sequence_number"]) for one in heard.events]
+    assert shown[:6] == [
+        ("created", 0),
+        ("queued", 1),
+        ("in_progress", 2),
+        ("keepalive", 4),
+        ("output_item.added", 5),
+        ("output_item.done", 9),
+    ]
+    assert [one["response"]["status"] for one in heard.events[:3]] == ["queued", "queued", "in_progress"]
+    assert keepalive in heard.wire
+
+
+def test_a_background_streams_end_keeps_its_number() -> None:
+    heard = Heard({"background": True}, holds_state=True)
+    heard.hear([event("created", 0, **response()), event("completed", 7, **response("completed"))])
+    assert [(one["type"], one["sequence_number"]) for one in heard.events] == [
+        ("response.created", 0),
+        ("response.completed", 7),
+    ]
+
+
+def test_a_foreground_streams_keepalives_are_dropped() -> None:
+    keepalive = event("keepalive", 2).replace(b"response.keepalive", b"keepalive")
+    heard = Heard(holds_state=True).hear([*HELLO[:2], keepalive, *HELLO[2:]])
+    assert [one["sequence_number"] for one in heard.events] == list(range(len(heard.events)))
+    assert b"keepalive" not in heard.wire
+
+
+def test_signs_of_life_between_deltas_renumber_what_follows() -> None:
+    """Event by event and in runs."""
+    frames = stream(*text_frames(*(f" {number}" for number in range(40))))
+    heard = Heard().feed(*frames[:10])
+    heard.emitter.alive()
+    heard.feed(b"".join(frames[10:20]))
+    heard.emitter.alive()
+    heard.hear([b"".join(frames[20:])])
+    assert [one["sequence_number"] for one in heard.events] == list(range(len(frames) + 2))
+    assert {**heard.events[10], "sequence_number": 1} == heard.events[1]
+    assert "".join(one["delta"] for one in heard.events if one["type"].endswith("text.delta")) == "".join(
+        f" {number}" for number in range(40)
+    )

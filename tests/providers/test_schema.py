@@ -58,7 +58,9 @@ def test_limits_become_words() -> None:
 
 
 def test_keywords_of_other_names_and_those_that_go() -> None:
-    schema = closed(a={"oneOf": [{"type": "string"}, {"type": "null"}]}, b={"type": "array", "prefixItems": []})
+    schema = closed(
+        a={"oneOf": [{"type": "string"}, {"type": "null"}]}, b={"type": "array", "prefixItems": [{"type": "null"}]}
+    )
     assert cut(schema)["properties"] == {
         "a": {"anyOf": [{"type": "string"}, {"type": "null"}]},
         "b": {"type": "array"},
@@ -107,9 +109,11 @@ def test_schemas_that_are_nested_too_deeply() -> None:
 
 def test_references_that_lead_nowhere_or_twice_to_one_place() -> None:
     twice = closed(a={"$ref": "#/$defs/x~1y"}, b={"$ref": "#/$defs/x~1y"}) | {"$defs": {"x/y": {"type": "string"}}}
-    assert cut(twice) == twice
+    one = {"$ref": "#/$defs/x_1y"}
+    assert cut(twice) == closed(a=one, b=one) | {"$defs": {"x_1y": {"type": "string"}}}
     for reference in ("#/$defs/none/deep", "other.json", "#/properties/a/$ref/x"):
-        assert reduced(closed(a={"$ref": reference}), ANTHROPIC).schema is not None
+        assert reduced(closed(a={"$ref": reference}), ANTHROPIC).notes == ("a part of it allows anything",)
+        assert reduced(closed(a={"$ref": reference}), Rules()).schema == closed(a={})
 
 
 def test_other_rules() -> None:
@@ -119,7 +123,7 @@ def test_other_rules() -> None:
         "enum": [1],
         "format": "anything",
         "items": True,
-        "properties": {"a": {}, "b": {"not": {}}},
+        "properties": {"a": {}, "b": False},
     }
     assert cut({"type": "string", "pattern": "\ud83d"})["description"] == 'pattern: "\ufffd"'
 
@@ -216,7 +220,7 @@ def test_the_check_gives_up_in_time() -> None:
     begun = time.process_time()
     assert mismatch(1, loop) is None
     assert mismatch(1, wide) is None
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 0.5
 
 
 VALUES = st.recursive(
@@ -280,8 +284,8 @@ def test_values_that_cannot_be_written() -> None:
     assert mismatch([deep, deep], {"uniqueItems": True}) == "$: uniqueItems"
     for _ in range(5000):
         deep = [deep]
-    described = reduced({"pattern": deep}, Rules(described=frozenset({"pattern"})))
-    assert described.schema == {"description": "pattern: …"}
+    described = reduced({"default": deep}, Rules(described=frozenset({"default"})))
+    assert described.schema == {"description": "default: …"}
     assert mismatch(10**400, {"multipleOf": 0.5}) is None
 
 

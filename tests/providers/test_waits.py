@@ -242,3 +242,22 @@ def test_a_gemini_body_without_output_and_reason_is_no_answer() -> None:
     _, one, _ = hearing("gemini")
     one.from_body({"promptFeedback": {"blockReason": "SAFETY"}})
     assert one.close() == Done("incomplete", "content_filter")
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"), [("end_turn", "failed"), ("tool_use", "failed"), ("max_tokens", "incomplete")]
+)
+@pytest.mark.parametrize("end", [b"", data({"type": "message_stop"}, "message_stop")], ids=["silence", "message_stop"])
+@pytest.mark.parametrize(
+    "start", [{"type": "text", "text": "Hi"}, {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}]
+)
+def test_a_block_that_was_never_stopped_is_no_whole_answer(start: Json, end: bytes, reason: str, status: str) -> None:
+    """However the answer ended after its reason (decision 44)."""
+    speech, one, _ = hearing("anthropic", tools=[{"type": "function", "name": "f"}])
+    opening = data({"type": "content_block_start", "index": 0, "content_block": start})
+    one.feed(speech.begin + opening + speech.reason(reason) + end)
+    if status == "failed":
+        with pytest.raises(RelayError):
+            one.close()
+    else:
+        assert one.close() == Done("incomplete", "max_output_tokens")

@@ -605,3 +605,19 @@ def test_arguments_in_one_byte_deltas_take_linear_time() -> None:
         told.emitter.conclude("completed")
 
     assert_linear(say, 40_000)
+
+
+def test_a_sign_of_life_is_the_first_in_progress_again_but_for_its_number() -> None:
+    """Decision 59: whatever has become known of the response since."""
+    told = Told()
+    told.voice.text("Hi")
+    told.emitter.tier("flex")
+    told.emitter.warn("x", "y")
+    told.voice.usage(usage_of(1, 2))
+    told.emitter.alive()
+    events = told.end()
+    again = [event for event in events if event["type"] == "response.in_progress"]
+    assert len(again) == 2
+    assert again[1] == {**again[0], "sequence_number": 5}
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert events[-1]["response"]["service_tier"] == "flex"

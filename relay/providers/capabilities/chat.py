@@ -19,8 +19,8 @@ not, and thinking can be switched off), ``required`` (a call can be forced, but 
 ``json_schema``: ``native`` or ``fallback``; ``empty_content``: of an assistant message with calls only, ``omit`` for no
 key; ``json_arguments``: history arguments must be JSON; ``closed_prompt``: say that a last assistant message is not to
 be continued; ``cache_marks``: ``openai``, ``anthropic`` or None;
-``sees``: pictures that stand in history are shown; ``think_tags``: text may begin with ``<think>``,
-or with thought that a lone ``</think>`` ends.
+``tool_schema``: a row of ``schema.rules.CHAT_TOOLS``; ``sees``: pictures that stand in history are shown;
+``think_tags``: text may begin with ``<think>``, or with thought that a lone ``</think>`` ends.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ _DEFAULT: Final[dict[str, Any]] = {
     "allowed_tools": False,
     "tool_name": re.compile(r"[A-Za-z0-9_-]+"),
     "tool_name_limit": 64,
+    "tool_schema": "openai",
     "tool_result_media": False,
     "parallel_tool_calls": True,
     "text_only_content": False,
@@ -297,6 +298,7 @@ ROWS: Final[tuple[Row, ...]] = (
             "parallel_tool_calls": False,
             "image_url_fetch": False,
             "forward": ("top_k", "min_p", "typical_p", "repeat_penalty", "grammar", "cache_prompt", "id_slot"),
+            "tool_schema": "grammar",
         },
         quirks=("llamacpp",),
     ),
@@ -375,6 +377,7 @@ ROWS: Final[tuple[Row, ...]] = (
             **_ANYWHERE,
             "effort": "thinking",
             "efforts": {**dict.fromkeys(LEVELS, (None, False)), "none": ("none", False)},
+            "tool_schema": "mfjs",
             "drops": ("logit_bias", "seed"),
         },
         quirks=("moonshot",),
