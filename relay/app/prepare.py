@@ -6,9 +6,11 @@ for HTTP and WebSocket.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Final, Protocol
 
 from relay.app.compaction import estimated_tokens, expand_compactions, is_ours, threshold
@@ -51,6 +53,9 @@ class NoMemory:
 
 NO_MEMORY: Final = NoMemory()
 
+SLICE_S: Final = 0.004
+"""How long schemas are cut before others run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -65,6 +70,15 @@ class Prepared:
     """The stored parent; None where there is none, or where only the connection remembers it."""
     upstream_state: bool
     """Whether the upstream keeps this response itself (decision 21)."""
+
+
+async def _in_turns(steps: Iterator[None]) -> None:
+    """Run steps, and let others run after some milliseconds of them (decision 61)."""
+    begun = perf_counter()
+    for _ in steps:
+        if perf_counter() - begun > SLICE_S:
+            await asyncio.sleep(0)
+            begun = perf_counter()
 
 
 async def prepare(
@@ -117,6 +131,7 @@ async def prepare(
     # a warm-up may be empty, which no upstream is ever told: what else it says is checked all the same
     warms_up = request.params.get("generate") is False and not native
     said = spoken.with_items([*spoken.items, *normalise(".")]) if warms_up else spoken
+    await _in_turns(upstream.provider.cut_schemas(said, target))
     call = upstream.provider.build(said, target, media, frozenset())
     plan = Plan(request, spoken, caller, upstream, target, media, (call,) * request.n, transport, trace, compact)
     return Prepared(plan, _without_trigger(own), window, resolved.parent, keeps)

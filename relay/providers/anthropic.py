@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from relay.providers.anthropic_tools import (
     hosted_kind,
     hosted_tools,
     is_run,
+    rules_of,
     schemas,
 )
 from relay.providers.base import (
@@ -48,7 +49,7 @@ from relay.providers.base import (
 from relay.providers.capabilities import capabilities
 from relay.providers.capabilities.anthropic import ROWS, Effort
 from relay.providers.levels import effort
-from relay.providers.schema import Reduced, back
+from relay.providers.schema import Reduced, back, cut_ahead
 from relay.providers.turns import Assist, turns
 from relay.responses.emitter import Voice
 from relay.responses.request import KNOWN, Request
@@ -434,6 +435,10 @@ class AnthropicProvider:
     def media_needed(self, request: Request, target: Target) -> list[str]:
         """What the upstream cannot fetch: plain http, and files by URL that are no PDF."""
         return media_blocks.needed(request)
+
+    def cut_schemas(self, request: Request, target: Target) -> Iterator[None]:
+        """Cut the schemas of tools, one with each step."""
+        return cut_ahead(request.tools, rules_of)
 
     def build(
         self, request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]

@@ -127,6 +127,11 @@ HOSTED: Final[Mapping[str, Callable[[str, JSON, Hosted, Warnings], None]]] = {
 HOSTED_NAMES: Final = {"web_search": "web_search", "code_interpreter": "code_execution"}
 
 
+def rules_of(tool: Tool) -> tuple[Rules, ...]:
+    """The rows by which a tool's schema may be cut."""
+    return (ANTHROPIC_STRICT_TOOL, ANTHROPIC_TOOL) if tool.strict else (ANTHROPIC_TOOL,)
+
+
 def schemas(tools: ToolSet, warnings: Warnings) -> dict[str, Reduced]:
     """The schemas of a client's tools, by key: one that must be enforced (``strict``) is cut to what can be."""
 

@@ -8,7 +8,7 @@ is a row of the capability table (``providers.capabilities``); an ``if`` on a na
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -150,6 +150,10 @@ class Provider(Protocol):
 
     def media_needed(self, request: Request, target: Target) -> list[str]:
         """URLs that the app must fetch before ``build`` because the upstream cannot."""
+        ...
+
+    def cut_schemas(self, request: Request, target: Target) -> Iterator[None]:
+        """Cut the schemas of the request's tools for ``build``, one with each step: others may run between two."""
         ...
 
     def build(

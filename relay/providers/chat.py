@@ -6,7 +6,7 @@ Source: translation.md §1 (column A), §2 (column A); decisions 10–14, 18, 19
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ from relay.providers.chat_failures import http_error
 from relay.providers.chat_messages import Messages
 from relay.providers.chat_stream import ChatTranslator, Context
 from relay.providers.levels import effort, verbosity
-from relay.providers.schema import CHAT_TOOLS, cut_tools
+from relay.providers.schema import CHAT_TOOLS, Rules, cut_ahead, cut_tools
 from relay.providers.turns import Assist, turns
 from relay.responses.emitter import Voice
 from relay.responses.json import encoded, exact
@@ -311,6 +311,10 @@ def _record(target: Target) -> dict[str, Any]:
     )
 
 
+def _rules(record: Mapping[str, Any]) -> Rules:
+    return CHAT_TOOLS.get(record["tool_schema"], CHAT_TOOLS["openai"])
+
+
 def _tools(build: _Build, names: Mapping[str, str]) -> dict[str, Tool]:
     """Declare the tools and the choice; the tools by wire name."""
     request, record, body = build.request, build.record, build.body
@@ -324,7 +328,7 @@ def _tools(build: _Build, names: Mapping[str, str]) -> dict[str, Tool]:
         names[tool.key]: replace(tool, native=tool.item_type == "custom_tool_call" and record["custom_tools"])
         for tool in request.tools.tools
     }
-    rules = CHAT_TOOLS.get(record["tool_schema"], CHAT_TOOLS["openai"])
+    rules = _rules(record)
     cut = cut_tools(request.tools, lambda tool: rules, build.warnings)
     declared = []
     for tool in offered:
@@ -449,6 +453,11 @@ class ChatProvider:
         if not _record(target)["image_url_fetch"]:
             kinds["input_image"] = "image_url"
         return media_urls(request, kinds)
+
+    def cut_schemas(self, request: Request, target: Target) -> Iterator[None]:
+        """Cut the schemas of tools, one with each step."""
+        rules = _rules(_record(target))
+        return cut_ahead(request.tools, lambda tool: (rules,))
 
     def build(
         self, request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]

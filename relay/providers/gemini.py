@@ -8,7 +8,7 @@ Source: translation.md §1, §2 (column C); decisions 9–14, 18, 19, 22, 25. Wh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -35,6 +35,7 @@ from relay.providers.gemini_failures import LOGPROBS, http_error
 from relay.providers.gemini_stream import Context, GeminiTranslator
 from relay.providers.gemini_tools import Build, offer_functions, offer_hosted, put_tools, reduced_format
 from relay.providers.levels import effort
+from relay.providers.schema import GEMINI_TOOL, cut_ahead
 from relay.providers.turns import Assist
 from relay.responses.emitter import Voice
 from relay.responses.json import encoded, exact
@@ -353,6 +354,10 @@ class GeminiProvider:
     def media_needed(self, request: Request, target: Target) -> list[str]:
         """Every image and file by URL: this upstream fetches nothing itself."""
         return media_urls(request, {"input_image": "image_url", "input_file": "file_url", "input_audio": "audio_url"})
+
+    def cut_schemas(self, request: Request, target: Target) -> Iterator[None]:
+        """Cut the schemas of tools, one with each step."""
+        return cut_ahead(request.tools, lambda tool: (GEMINI_TOOL,))
 
     def build(
         self, request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]

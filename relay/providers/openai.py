@@ -7,7 +7,7 @@ translator is ``providers.openai_stream``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -307,6 +307,10 @@ class ResponsesProvider:
     def media_needed(self, request: Request, target: Target) -> list[str]:
         """None: the upstream fetches what it is pointed at."""
         return []
+
+    def cut_schemas(self, request: Request, target: Target) -> Iterator[None]:
+        """Cut the schemas of tools, one with each step."""
+        return iter(())
 
     def build(
         self, request: Request, target: Target, media: Mapping[str, Media], repairs: frozenset[str]

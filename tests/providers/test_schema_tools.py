@@ -16,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import RelayError
+from relay.providers import anthropic, chat, gemini, openai
+from relay.providers.base import Target
 from relay.providers.schema import (
     ANTHROPIC_TOOL,
     CHAT_TOOLS,
@@ -28,6 +30,7 @@ from relay.providers.schema import (
     tool_schema,
 )
 from relay.providers.schema import tools as remembered
+from relay.responses import request as requests
 from relay.responses.emitter import Emitter
 from relay.responses.sinks import NullSink
 from relay.responses.tools import Tool
@@ -866,3 +869,16 @@ def test_chains_of_references_end() -> None:
     twice = {"anyOf": [{"properties": {"a": {}}}], "properties": {"a": {"type": "null"}}}
     assert cut(twice, "openai")["properties"] == {"a": {"type": "null"}}
     assert cut({"anyOf": [True]}, "openai") == {"type": "object", "properties": {}, "description": "anyOf: [true]"}
+
+
+@pytest.mark.parametrize("provider", [anthropic.PROVIDER, chat.PROVIDER, gemini.PROVIDER, openai.PROVIDER])
+def test_schemas_are_cut_ahead_of_the_request_one_at_a_time(provider: Any) -> None:
+    name = f"ahead_{provider.name}"
+    tools = [{"type": "function", "name": f"{name}_{n}", "parameters": {"title": f"{name}_{n}"}} for n in range(3)]
+    tools[0]["strict"] = True
+    request = requests.parse({"model": "m", "input": "hi", "tools": tools})
+    steps = list(provider.cut_schemas(request, Target("up", "m")))
+    assert len(steps) == {"anthropic": 4, "responses": 0}.get(provider.name, 3)
+    if steps:
+        known = {key for _, found in remembered._KNOWN.values() for key in found}
+        assert {json.dumps(tool["parameters"], separators=(",", ":")).encode() for tool in tools} <= known

@@ -20,7 +20,7 @@ from relay.providers.schema.rules import (
     GEMINI_TOOL,
     Rules,
 )
-from relay.providers.schema.tools import back, cut_tools, tool_schema
+from relay.providers.schema.tools import back, cut_ahead, cut_tools, tool_schema
 
 __all__ = [
     "ANTHROPIC",
@@ -32,6 +32,7 @@ __all__ = [
     "Reduced",
     "Rules",
     "back",
+    "cut_ahead",
     "cut_tools",
     "mismatch",
     "reduced",

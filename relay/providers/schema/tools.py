@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import orjson
@@ -37,6 +37,14 @@ def cut_tools(tools: ToolSet, rules: Callable[[Tool], Rules], warnings: Warnings
             raise RelayError("unsupported_value", f"tool_choice names '{tool.name}', but {why}.", param="tool_choice")
         warnings.add("tools", f"'{tool.name}' was left out, {why}")
     return cut
+
+
+def cut_ahead(tools: ToolSet, rules: Callable[[Tool], tuple[Rules, ...]]) -> Iterator[None]:
+    """Cut the schema of each tool by each of its ``rules``, one with each step, for those who ask next."""
+    for tool in tools.tools:
+        for one in rules(tool):
+            tool_schema(tool.schema, one)
+            yield
 
 
 def back(names: Mapping[str, str]) -> dict[str, str]:
