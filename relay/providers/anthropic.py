@@ -16,9 +16,10 @@ from typing import Any, Final
 from relay.errors import RelayError
 from relay.providers import anthropic_media as media_blocks
 from relay.providers.anthropic_build import BETAS, Build, shape, think
+from relay.providers.anthropic_content import Context
 from relay.providers.anthropic_failures import http_error
 from relay.providers.anthropic_messages import Messages, cache_control, cache_ttl, encoded, without_synthetic
-from relay.providers.anthropic_stream import AnthropicTranslator, Context
+from relay.providers.anthropic_stream import AnthropicTranslator
 from relay.providers.anthropic_tools import (
     HOSTED_NAMES,
     JSON_TOOL,

@@ -9,7 +9,7 @@ from typing import Any
 
 from relay.errors import RelayError
 from relay.providers.anthropic import PROVIDER
-from relay.providers.anthropic_stream import Context
+from relay.providers.anthropic_content import Context
 from relay.providers.base import Continue, Done, Media, Target, UpstreamRequest
 from relay.responses import request as requests
 from relay.responses.emitter import Emitter

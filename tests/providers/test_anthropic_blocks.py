@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from relay.providers.anthropic_stream import Context
+from relay.providers.anthropic_content import Context
 from relay.responses.emitter import LEFT_OUT_LIMIT
 from relay.responses.envelope import unseal
 from relay.responses.tools import Tool

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from relay.errors import RelayError
 from relay.providers.anthropic import PROVIDER
-from relay.providers.anthropic_stream import Context
+from relay.providers.anthropic_content import Context
 from relay.providers.base import Continue, Media, Target, UpstreamRequest
 from relay.responses.envelope import unseal
 from relay.responses.items import check_file_ids, pairing

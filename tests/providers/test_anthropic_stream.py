@@ -13,8 +13,8 @@ import pytest
 
 from relay.errors import RelayError
 from relay.providers.anthropic import PROVIDER
+from relay.providers.anthropic_content import Context
 from relay.providers.anthropic_notes import anthropic_usage
-from relay.providers.anthropic_stream import Context
 from relay.providers.base import Continue, UpstreamRequest
 from relay.responses.emitter import Emitter
 from relay.responses.envelope import unseal
