@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import orjson
+from jsonschema import Draft202012Validator, SchemaError
 
 from relay.app import create_app
 from relay.config import ServerSettings, Settings, StoreSettings, UpstreamSettings
@@ -48,12 +50,41 @@ Play = Callable[[Turn], Sequence[Say | Do | Hush]]
 DIALECTS: dict[str, Dialect] = {"chat": Chat(), "anthropic": Anthropic()}
 
 
+KEYS = {"chat": re.compile(".*", re.DOTALL), "anthropic": re.compile("[a-zA-Z0-9_.-]{1,64}")}
+"""What a property may be called (the words of api.anthropic.com's error: "Property keys should match pattern")."""
+
+
+def _check(name: str, schema: Any, keys: re.Pattern[str]) -> None:
+    """Refuse a tool's schema as the vendors do. Source: their errors, as the cases of ``schema-*`` have them."""
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise Refusal(f"{name}: JSON schema is invalid. It must match JSON Schema draft 2020-12. {error}") from None
+    if schema.keys() & {"anyOf", "oneOf", "allOf"}:
+        raise Refusal(f"{name}: input_schema does not support oneOf, allOf, or anyOf at the top level")
+    for key in _property_names(schema):
+        if not keys.fullmatch(key):
+            raise Refusal(f"{name}: Property keys should match pattern '{keys.pattern}'")
+
+
+def _property_names(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("properties"), dict):
+            yield from node["properties"]
+        for value in node.values():
+            yield from _property_names(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _property_names(value)
+
+
 class Director:
     """An ASGI application; ``turns`` are the requests as they were read, ``refused`` what the vendor would refuse."""
 
     def __init__(self, dialect: str, play: Play) -> None:
         self._dialect = DIALECTS[dialect]
         self._play = play
+        self._keys = KEYS[dialect]
         self.turns: list[Turn] = []
         self.refused: list[str] = []
 
@@ -69,6 +100,8 @@ class Director:
             return
         try:
             turn = self._dialect.read(orjson.loads(body), Target(None, None, dict(scope["headers"]), ""))
+            for tool in turn.tools:
+                _check(tool.name, tool.schema, self._keys)
         except Refusal as refusal:
             self.refused.append(refusal.message)
             await self._json(send, refusal.status, self._dialect.refused(refusal))

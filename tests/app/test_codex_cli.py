@@ -1,4 +1,4 @@
-"""The real Codex CLI, 0.171 or newer: awkward MCP tools, several agents, and a session under another model.
+"""The real Codex CLI, 0.171 or newer: awkward MCP tools, several agents, another model, and a stream that is silent.
 
 ``codex`` on PATH, or RELAY_CODEX=/path/to/codex (npm i @openai/codex); where it is missing these tests are skipped, and
 ``.ci/run`` installs it. Each run must end with exit code 0, without a retry (openai/codex, ``codex exec --json``).
@@ -18,7 +18,7 @@ import pytest
 from relay.config import ServerSettings, UpstreamSettings
 from relay.demo.schema import example
 from relay.demo.script import Turn
-from tests.app.directed import Director, Do, Say, directed
+from tests.app.directed import Director, Do, Hush, Say, directed
 from tests.app.support import PATHS, Relay, relaying
 from tests.app.test_node_clients import CODEX, LIMIT_S, needs_codex, output_of
 from tests.support import run
@@ -87,7 +87,7 @@ class Codex:
 
 def staged(
     dialect: str,
-    play: Callable[[Turn], Sequence[Say | Do]],
+    play: Callable[[Turn], Sequence[Say | Do | Hush]],
     scene: Callable[[Relay, Director], Any],
     **services: Any,
 ) -> None:
@@ -109,7 +109,7 @@ def test_tools_whose_schemas_are_awkward(dialect: str, websockets: bool, tmp_pat
     log = tmp_path / "log"
     more = f'[mcp_servers.awkward]\ncommand = "{sys.executable}"\nargs = ["{SERVER}", "{log}"]\n'
 
-    def play(turn: Turn) -> list[Say | Do]:
+    def play(turn: Turn) -> list[Say | Do | Hush]:
         if turn.talk.results:
             return [Say("All is done: " + "; ".join(turn.talk.results))]
         return [Do(tool.name, example(tool.schema)) for tool in turn.tools if "awkward" in tool.name]
@@ -117,6 +117,7 @@ def test_tools_whose_schemas_are_awkward(dialect: str, websockets: bool, tmp_pat
     async def scene(relay: Relay, director: Director) -> None:
         codex = Codex(relay, tmp_path, more, websockets=websockets)
         said = await codex.run("Use the tools.")
+        assert director.refused == []
         called = dict(orjson.loads(line) for line in log.read_bytes().splitlines())
         assert set(called) >= {"root_union", "odd-names.v1", "gaps", "nothing"}, said  # Codex itself leaves "pairs" out
         assert set(called["odd-names.v1"]) >= {"$filter"}
@@ -136,7 +137,7 @@ def test_tools_whose_schemas_are_awkward(dialect: str, websockets: bool, tmp_pat
 def test_two_agents(dialect: str, tmp_path: Path) -> None:
     """``multi_agent``: ids of agents come back as outputs, and a notice when one is done."""
 
-    def play(turn: Turn) -> list[Say | Do]:
+    def play(turn: Turn) -> list[Say | Do | Hush]:
         names = {tool.name.rpartition("__")[2]: tool.name for tool in turn.tools}
         if turn.talk.text == "Count the words.":
             return [Say("There are three.")]
@@ -160,7 +161,7 @@ def test_two_agents(dialect: str, tmp_path: Path) -> None:
 def test_two_agents_that_write_to_each_other(dialect: str, tmp_path: Path) -> None:
     """``multi_agent_v2``: what agents tell each other comes as ``agent_message`` items."""
 
-    def play(turn: Turn) -> list[Say | Do]:
+    def play(turn: Turn) -> list[Say | Do | Hush]:
         names = {tool.name.rpartition("__")[2]: tool.name for tool in turn.tools}
         heard = orjson.dumps(turn.body["messages"]).decode()
         if "Count the words." in turn.talk.text:
@@ -209,3 +210,26 @@ def test_a_session_goes_on_under_another_model(first: str, second: str, tmp_path
             assert b"And again." in last.body
 
     run(work(), 2 * LIMIT_S + 20)
+
+
+# --- silence
+
+
+@DIALECTS
+@pytest.mark.parametrize("websockets", [True, False])
+def test_a_stream_that_is_silent_for_longer_than_codex_waits(
+    dialect: str, websockets: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decision 59, ten times as fast: silence of 4.5 s, a limit of 2.5 s, and a sign of life every 1.5 s."""
+    monkeypatch.setattr("relay.app.turn.HEARTBEAT_S", 1.5)
+    monkeypatch.setattr("relay.app.services.PULSE_S", 0.1)
+
+    def play(turn: Turn) -> list[Say | Do | Hush]:
+        return [Hush(4.5), Say("Here I am again.")]
+
+    async def scene(relay: Relay, director: Director) -> None:
+        codex = Codex(relay, tmp_path, websockets=websockets, idle_ms=2500)
+        assert await codex.run("Think about it.") == "Here I am again."
+        assert len(director.turns) == 1
+
+    staged(dialect, play, scene)
