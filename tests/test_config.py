@@ -197,6 +197,8 @@ def test_defaults_are_those_of_the_design(tmp_path: Path) -> None:
         "ssl_keyfile": None,
         "drain_timeout_s": 25,
         "drain_delay_s": 0,
+        "max_values": 500_000,
+        "max_items": 100_000,
         "hang_timeout_s": 20,
         "max_body_bytes": 33554432,
         "max_connections": 10000,

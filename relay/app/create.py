@@ -24,7 +24,6 @@ from relay.responses.emitter import Emitter, usage_of
 from relay.responses.json import loads
 from relay.responses.response import template
 from relay.responses.sinks import Sink
-from relay.responses.tools import call_id_of, is_call
 from relay.upstream import Answer
 
 
@@ -33,7 +32,7 @@ def new_emitter(services: Services, prepared: Prepared, sink: Sink) -> Emitter:
     request = prepared.plan.request
     response = template(request, services.new_id("resp"), services.now())
     emitter = Emitter(response, sink, services.new_id, services.now, show_summary=request.show_summary)
-    emitter.call_ids.update(call_id_of(item) or "" for item in request.items if is_call(item))
+    emitter.call_ids.update(prepared.call_ids)
     return emitter
 
 
@@ -41,7 +40,7 @@ async def create(exchange: Exchange) -> None:
     """Create a response: JSON, or events where the client asked for a stream."""
     services = exchange.services
     body = await exchange.body()
-    prepared = await prepare(services, body, exchange.caller, trace=exchange.trace())
+    prepared = await prepare(services, body, exchange.caller, trace=exchange.trace(), weight=exchange.weight)
     turn: Turn | None = None
 
     def headers() -> list[Header]:
@@ -137,7 +136,7 @@ async def _prepare_input(exchange: Exchange) -> Prepared:
         ignored = ("stream", "store", "background", "n", "context_management")
         body = {name: value for name, value in body.items() if name not in ignored}
         body["store"] = False
-    return await prepare(exchange.services, body, exchange.caller, trace=exchange.trace())
+    return await prepare(exchange.services, body, exchange.caller, trace=exchange.trace(), weight=exchange.weight)
 
 
 async def _ask(upstream: Upstream, caller: Caller, request: UpstreamRequest) -> tuple[Answer, bytes, bool]:

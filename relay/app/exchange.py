@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
 
+from relay.app.bodies import read_json
 from relay.app.guard import Caller
 from relay.app.replies import Header, Message, Receive, Scope, Send, read_body, request_id_of, send_error, send_json
 from relay.app.services import Services
@@ -52,6 +53,7 @@ class Exchange:
         "scope",
         "services",
         "status",
+        "weight",
         "whole",
     )
 
@@ -72,6 +74,8 @@ class Exchange:
         self.status = 0
         self.whole = False
         """The answer is one JSON body, in which an upstream may repeat the relay's keys."""
+        self.weight = 0
+        """JSON values of the body, or a few more, once it is read."""
         self._receive = receive
         self._send = send
         self.request_id = request_id_of(headers, services.new_id)
@@ -114,9 +118,10 @@ class Exchange:
 
     async def body(self) -> Any:
         """The JSON body. Raises: RelayError, ClientLeft."""
-        body = await read_body(self.headers, self._receive, self.services.settings.server.max_body_bytes)
+        data, weight = await read_body(self.headers, self._receive, self.services.settings.server.max_body_bytes)
         self.body_read = True
-        return body
+        content, self.weight = await read_json(self.services, self.caller.owner, data, weight)
+        return content
 
     def query(self) -> dict[str, list[str]]:
         """Query parameters; ``include[]`` and ``include[0]`` count as ``include`` (responses-api.md §1.1)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from relay.app.prepare import Prepared
@@ -64,7 +65,8 @@ def keeper(
 
 async def _commit(services: Services, prepared: Prepared, response: dict[str, Any]) -> None:
     plan = prepared.plan
-    items = with_ids(prepared.own_items, services.new_id)
+    give_ids = partial(with_ids, prepared.own_items, services.new_id)
+    items = await services.heavy.run(plan.weight, plan.caller.owner, give_ids)
     extra = {"n": plan.request.n} if plan.request.n > 1 else None
     await services.store.commit(response, items, plan.caller.owner, parent=prepared.parent, extra=extra)
 

@@ -43,18 +43,22 @@ class Queued(Generic[J]):
 
 
 class Lanes(Generic[J]):
-    """``add`` a create, ``next`` to start one, ``finished`` when a lane's turn is over."""
+    """``add`` a create, ``next`` to start one, ``finished`` when a lane's turn is over.
 
-    __slots__ = ("_bytes_limit", "_names", "_queues", "_ready", "_running", "queued", "queued_bytes")
+    What waits holds at most ``bytes_limit``, and with what runs twice that, but for a create that is alone.
+    """
+
+    __slots__ = ("_bytes_limit", "_names", "_queues", "_ready", "_running", "queued", "queued_bytes", "running_bytes")
 
     def __init__(self, bytes_limit: int) -> None:
         self._bytes_limit = bytes_limit
         self._names: set[str] = set()
         self._queues: dict[str | None, deque[Queued[J]]] = {}
-        self._running: set[str | None] = set()
+        self._running: dict[str | None, int] = {}
         self._ready: deque[str | None] = deque()
         self.queued = 0
         self.queued_bytes = 0
+        self.running_bytes = 0
 
     @property
     def running(self) -> int:
@@ -79,6 +83,10 @@ class Lanes(Generic[J]):
         if not starts_now and (self.queued >= QUEUE_LIMIT or self.queued_bytes + size_bytes > self._bytes_limit):
             message = f"At most {QUEUE_LIMIT} requests and {self._bytes_limit} bytes wait on a connection."
             raise RelayError("websocket_queue_full", message)
+        held = self.running_bytes + self.queued_bytes
+        if held and held + size_bytes > 2 * self._bytes_limit:
+            message = f"The requests that run and wait on a connection hold at most {2 * self._bytes_limit} bytes."
+            raise RelayError("websocket_queue_full", message)
         if lane is not None:
             self._names.add(lane)
         queue = self._queues.setdefault(lane, deque())
@@ -99,12 +107,13 @@ class Lanes(Generic[J]):
             del self._queues[lane]
         self.queued -= 1
         self.queued_bytes -= queued.size_bytes
-        self._running.add(lane)
+        self._running[lane] = queued.size_bytes
+        self.running_bytes += queued.size_bytes
         return queued
 
     def finished(self, lane: str | None) -> None:
         """The lane's turn is over."""
-        self._running.discard(lane)
+        self.running_bytes -= self._running.pop(lane, 0)
         if lane in self._queues:
             self._ready.append(lane)
 

@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 
 from relay.app.services import Services, Upstream
 from relay.errors import RelayError
-from relay.providers.base import Media, Target
+from relay.providers.base import Media
 from relay.providers.media import HEAD_BYTES, media_type
 from relay.responses.request import Request
 from relay.responses.tools import JSON
@@ -32,15 +32,12 @@ _URL_FIELDS: Final = ("image_url", "file_url", "audio_url")
 
 
 async def fetch_media(
-    services: Services, upstream: Upstream, request: Request, target: Target, owner: str
+    services: Services, upstream: Upstream, request: Request, urls: list[str], owner: str
 ) -> dict[str, Media]:
     """What ``build`` needs, by URL; ``FETCHES_LIMIT`` requests fetch at once, in equal shares of their owners.
 
     Raises: RelayError ``failed_to_download_image`` naming neither key nor address.
     """
-    urls = upstream.provider.media_needed(request, target)
-    if not urls:
-        return {}
     if len(urls) > URLS_LIMIT:
         raise RelayError("invalid_value", f"At most {URLS_LIMIT} URLs can be fetched for one request.", param="input")
     fetched: dict[str, Media] = {}

@@ -10,11 +10,13 @@ import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, Final, Protocol
 
 from relay.app.compaction import estimated_tokens, expand_compactions, is_ours, threshold
 from relay.app.guard import Caller
+from relay.app.heavy import weight_of
 from relay.app.media import fetch_media
 from relay.app.services import Services, Upstream
 from relay.app.turn import Plan
@@ -23,7 +25,7 @@ from relay.errors import RelayError
 from relay.providers.base import Target
 from relay.responses.items import check_file_ids, normalise
 from relay.responses.request import Request, check_known, parse
-from relay.responses.tools import JSON
+from relay.responses.tools import JSON, call_id_of, is_call
 from relay.state.store import StoreError
 
 
@@ -38,6 +40,15 @@ class Memory(Protocol):
         """An item of a remembered response."""
         ...
 
+    @property
+    def weight(self) -> int:
+        """The items that ``index`` looks at."""
+        ...
+
+    def index(self) -> None:
+        """Make ``find_item`` quick."""
+        ...
+
 
 class NoMemory:
     """HTTP: only the store remembers."""
@@ -49,6 +60,11 @@ class NoMemory:
     def find_item(self, item_id: str) -> JSON | None:
         """Nothing."""
         return None
+
+    weight: Final = 0
+
+    def index(self) -> None:
+        """Nothing."""
 
 
 NO_MEMORY: Final = NoMemory()
@@ -70,6 +86,8 @@ class Prepared:
     """The stored parent; None where there is none, or where only the connection remembers it."""
     upstream_state: bool
     """Whether the upstream keeps this response itself (decision 21)."""
+    call_ids: set[str]
+    """Those of the calls in the window, which an answer must not use again."""
 
 
 async def _in_turns(steps: Iterator[None]) -> None:
@@ -89,16 +107,24 @@ async def prepare(
     transport: str = "http",
     memory: Memory = NO_MEMORY,
     trace: tuple[tuple[str, str], ...] = (),
+    weight: int = 0,
 ) -> Prepared:
-    """Everything before the first upstream byte. Raises: RelayError, in the client's terms."""
-    server = services.settings.server
-    request = parse(body, default_model=server.default_model, strict=server.strict, judged=False)
+    """Everything before the first upstream byte. ``weight``: the body's JSON values, or a few more (``heavy``).
+
+    Raises: RelayError, in the client's terms.
+    """
+    server, heavy, owner = services.settings.server, services.heavy, caller.owner
+    read = partial(
+        parse,
+        body,
+        default_model=server.default_model,
+        strict=server.strict,
+        judged=False,
+        max_items=server.max_items,
+    )
+    request = await heavy.run(weight, owner, read)
     upstream, target = route(services, request)
-    native = upstream.provider.native
-    if not native:
-        request = request.judged()
-    check_known(request, target.forward)
-    check_transport(request, target, transport)
+    request = await heavy.run(weight, owner, partial(_admitted, request, upstream, target, transport))
     theirs = target.holds_state and _prompt_id(request) not in (None, *services.settings.prompts)
     template = [] if theirs else prompt_items(request, services.settings.prompts)
     keeps = target.holds_state and request.n == 1
@@ -110,6 +136,38 @@ async def prepare(
     own = window if window is not None and request.resolved and resolved.parent is None else resolved.own
     if template:
         request = request.with_items([*template, *request.items])
+    weight = max(weight, weight_of(request.items))
+    compact, request = await heavy.run(weight, owner, partial(_shaped, services, request, caller, upstream, target))
+    needed = await heavy.run(weight, owner, partial(upstream.provider.media_needed, request, target))
+    media = await fetch_media(services, upstream, request, needed, owner) if needed else {}
+    spoken = request.with_params(previous_response_id=None) if request.resolved else request
+    if not theirs:
+        spoken = spoken.with_params(prompt=None)
+    # a warm-up may be empty, which no upstream is ever told: what else it says is checked all the same
+    warms_up = request.params.get("generate") is False and not upstream.provider.native
+    said = spoken.with_items([*spoken.items, *normalise(".")]) if warms_up else spoken
+    await _in_turns(upstream.provider.cut_schemas(said, target))
+    call = await heavy.run(weight, owner, partial(upstream.provider.build, said, target, media, frozenset()))
+    calls = (call,) * request.n
+    plan = Plan(request, spoken, caller, upstream, target, media, calls, transport, trace, compact, weight)
+    call_ids = await heavy.run(weight, owner, partial(_call_ids, request.items))
+    return Prepared(plan, _without_trigger(own), window, resolved.parent, keeps, call_ids)
+
+
+def _admitted(request: Request, upstream: Upstream, target: Target, transport: str) -> Request:
+    """The request as its upstream may be asked it."""
+    if not upstream.provider.native:
+        request = request.judged()
+    check_known(request, target.forward)
+    check_transport(request, target, transport)
+    return request
+
+
+def _shaped(
+    services: Services, request: Request, caller: Caller, upstream: Upstream, target: Target
+) -> tuple[str | None, Request]:
+    """Whether to compact, and the request over the items that the upstream will be told."""
+    native = upstream.provider.native
     compact = None
     if not native:
         check_file_ids(request.items)
@@ -124,17 +182,11 @@ async def prepare(
         request = request.with_items(_expanded(request.items, native=True))
     if not native and not request.items and not _asks_something(request):
         raise RelayError("missing_parameter", "Missing required parameter: 'input'.", param="input")
-    media = await fetch_media(services, upstream, request, target, caller.owner)
-    spoken = request.with_params(previous_response_id=None) if request.resolved else request
-    if not theirs:
-        spoken = spoken.with_params(prompt=None)
-    # a warm-up may be empty, which no upstream is ever told: what else it says is checked all the same
-    warms_up = request.params.get("generate") is False and not native
-    said = spoken.with_items([*spoken.items, *normalise(".")]) if warms_up else spoken
-    await _in_turns(upstream.provider.cut_schemas(said, target))
-    call = upstream.provider.build(said, target, media, frozenset())
-    plan = Plan(request, spoken, caller, upstream, target, media, (call,) * request.n, transport, trace, compact)
-    return Prepared(plan, _without_trigger(own), window, resolved.parent, keeps)
+    return compact, request
+
+
+def _call_ids(items: list[JSON]) -> set[str]:
+    return {call_id_of(item) or "" for item in items if is_call(item)}
 
 
 def route(services: Services, request: Request) -> tuple[Upstream, Target]:
@@ -252,6 +304,7 @@ async def _dereferenced(
 ) -> list[JSON]:
     if not _refers(items):
         return items
+    await services.heavy.run(memory.weight, caller.owner, memory.index)
     found: list[JSON] = []
     for index, item in enumerate(items):
         if item["type"] != "item_reference":

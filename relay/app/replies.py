@@ -13,6 +13,7 @@ import orjson
 
 from relay.errors import RelayError
 from relay.responses.json import loads, mended
+from relay.wire import values
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -49,13 +50,14 @@ def _safe(value: str) -> bytes:
     return value.encode("latin-1", "replace")[:4096].translate(None, _CONTROLS)
 
 
-async def read_body(headers: dict[bytes, bytes], receive: Receive, limit_bytes: int) -> Any:
-    """The JSON body of a request. Raises: RelayError 400, 413 or 415; ClientLeft."""
+async def read_body(headers: dict[bytes, bytes], receive: Receive, limit_bytes: int) -> tuple[bytes, int]:
+    """The body of a request, and no fewer than the JSON values in it. Raises: RelayError 413 or 415; ClientLeft."""
     coding = headers.get(b"content-encoding", b"identity").strip().lower()
     if coding != b"identity":
         raise RelayError("unsupported_media_type", "Send the body without a Content-Encoding.")
     pieces: list[bytes] = []
     size = 0
+    weight = 1
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -65,9 +67,10 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, limit_bytes: 
         if size > limit_bytes:
             raise RelayError("request_too_large", f"The request body is larger than {limit_bytes} bytes.")
         pieces.append(piece)
+        weight += values.most(piece)
         if not message.get("more_body", False):
             break
-    return parse_json(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces), weight
 
 
 def parse_json(data: bytes) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from relay import ids
 from relay.app.deadline import Clock
+from relay.app.heavy import Heavy
 from relay.app.reasoning import ReasoningCache
 from relay.app.redaction import Redactor
 from relay.app.routing import Router
@@ -83,6 +84,7 @@ class Services:
     models_cache: dict[str | None, tuple[float, list[dict[str, Any]]]] = field(default_factory=dict)
     turns: set[Turn] = field(default_factory=set)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    heavy: Heavy = field(default_factory=Heavy)
     fetching: Places = field(default_factory=lambda: Places(FETCHES_LIMIT))
     """Requests whose media are being fetched."""
     redactor: Redactor = field(init=False)

@@ -1,7 +1,8 @@
 """The WebSocket session of ``/v1/responses``: one task reads, each running response is a task of its own.
 
 Source: responses-api.md §5; decisions 30-38. The reader never waits for a turn or a send, so that leaving is seen at
-once and pings are answered while responses run. Between a ``response.create`` and its events lies HTTP's pipeline.
+once and pings are answered while responses run; it waits for the reading of a message that is large. Between a
+``response.create`` and its events lies HTTP's pipeline.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import orjson
 
 from relay.app.access import log_answer, log_refusal
 from relay.app.attachments import SocketMessages, WriteNow
+from relay.app.bodies import read_json
 from relay.app.create import new_emitter
 from relay.app.guard import Guard, take_place
 from relay.app.keeping import keeper
 from relay.app.lanes import Lanes, lane_name
 from relay.app.memory import LIMIT_BYTES as MEMORY_LIMIT_BYTES
-from relay.app.memory import ConnectionMemory, Entry, View
+from relay.app.memory import VALUE_BYTES, ConnectionMemory, Entry, View
 from relay.app.paths import api_path
 from relay.app.prepare import Prepared, prepare
 from relay.app.replies import (
@@ -30,7 +32,6 @@ from relay.app.replies import (
     Send,
     encoded,
     headers_of,
-    parse_json,
     request_id_of,
 )
 from relay.app.services import Services, log
@@ -61,12 +62,13 @@ class SocketLimits(NamedTuple):
 class _Create:
     """A ``response.create`` that waits: its body, and the parent that was there when it came."""
 
-    __slots__ = ("body", "lane", "pinned")
+    __slots__ = ("body", "lane", "pinned", "weight")
 
-    def __init__(self, body: dict[str, Any], lane: str | None, pinned: Entry | None) -> None:
+    def __init__(self, body: dict[str, Any], lane: str | None, pinned: Entry | None, weight: int) -> None:
         self.body = body
         self.lane = lane
         self.pinned = pinned
+        self.weight = weight
 
 
 class _LaneMessages(SocketMessages):
@@ -142,7 +144,7 @@ async def serve(
             raise RelayError("not_found", f"Unknown path: {scope['path'][:200]}")
         guard.allowed_origin(headers)
         guard.check_browser(headers, "GET")
-        guard.caller(headers)
+        owner = guard.caller(headers).owner
         take_place(scope)
         if not services.settings.server.websocket:
             raise RelayError("upgrade_required", "WebSocket mode is switched off here; use HTTP.")
@@ -155,7 +157,7 @@ async def serve(
         return
     await send({"type": "websocket.accept", "headers": [(b"x-request-id", request_id)]})
     log_answer(scope, 101)
-    session = Session(services, guard, headers, Wire(scope, send), limits)
+    session = Session(services, guard, headers, Wire(scope, send), limits, owner)
     sessions.add(session)
     try:
         await session.run(receive)
@@ -186,6 +188,7 @@ class Session:
         "_lanes",
         "_limits",
         "_memory",
+        "_owner",
         "_replies",
         "_services",
         "_tasks",
@@ -194,13 +197,20 @@ class Session:
     )
 
     def __init__(
-        self, services: Services, guard: Guard, headers: dict[bytes, bytes], wire: Wire, limits: SocketLimits
+        self,
+        services: Services,
+        guard: Guard,
+        headers: dict[bytes, bytes],
+        wire: Wire,
+        limits: SocketLimits,
+        owner: str,
     ) -> None:
         self._services = services
         self._guard = guard
         self._headers = {name: headers[name] for name in _KEPT_HEADERS if name in headers}
         self._wire = wire
         self._limits = limits
+        self._owner = owner
         self._lanes: Lanes[_Create] = Lanes(services.settings.server.max_body_bytes)
         self._memory = ConnectionMemory(limits.memory_bytes, self._lanes.busy)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -223,7 +233,7 @@ class Session:
                 message = await receive()
                 if message["type"] == "websocket.disconnect":
                     return
-                self._on_message(message)
+                await self._on_message(message)
                 if self._replies:  # what came in one packet with this: the replies get their turn between
                     await asyncio.sleep(0)
         finally:
@@ -247,24 +257,25 @@ class Session:
 
     # --- reading
 
-    def _on_message(self, message: Message) -> None:
+    async def _on_message(self, message: Message) -> None:
+        """Read one message; one that is large is waited for, so that they are taken in order."""
         text = message.get("text")
         try:
             if text is None:
                 raise RelayError("invalid_value", "Send JSON objects as text messages.", code="invalid_message")
             data = text.encode("utf-8") if isinstance(text, str) else text
-            content = parse_json(data)
+            content, weight = await read_json(self._services, self._owner, data)
             if not isinstance(content, dict) or not isinstance(content.get("type"), str):
                 raise RelayError("invalid_type", "A message must be a JSON object with a string 'type'.", param="type")
             handler = _MESSAGES.get(content["type"])
             if handler is None:
                 message_text = f"Unknown message type '{content['type'][:64]}'."
                 raise RelayError("invalid_value", message_text, param="type", code="unknown_event_type")
-            handler(self, content, len(data))
+            handler(self, content, len(data) + VALUE_BYTES * weight, weight)
         except RelayError as error:
             self._reply(self._refusal(error))
 
-    def _on_create(self, content: dict[str, Any], size_bytes: int) -> None:
+    def _on_create(self, content: dict[str, Any], size_bytes: int, weight: int) -> None:
         lane = lane_name(content)
         try:
             if self._expired:
@@ -272,7 +283,7 @@ class Session:
             if self._services.draining:
                 raise _draining()
             parent = self._memory.get(content.get("previous_response_id"))
-            create = _Create(content, lane, parent)
+            create = _Create(content, lane, parent, weight)
             self._lanes.add(lane, create, size_bytes)
             if parent is not None:
                 self._memory.pin(parent)
@@ -281,7 +292,7 @@ class Session:
             return
         self._start_ready()
 
-    def _on_steer(self, content: dict[str, Any], size_bytes: int) -> None:
+    def _on_steer(self, content: dict[str, Any], size_bytes: int, weight: int) -> None:
         """Decision 37: always refused, with the input given back."""
         steer = {"previous_response_id": content.get("previous_response_id"), "input": content.get("input")}
         error = {
@@ -291,7 +302,7 @@ class Session:
         }
         self._reply({"type": "response.steer.failed", "sequence_number": 0, "steer": steer, "error": error})
 
-    def _ignore(self, content: dict[str, Any], size_bytes: int) -> None:
+    def _ignore(self, content: dict[str, Any], size_bytes: int, weight: int) -> None:
         """``response.processed`` of some Codex versions expects no answer."""
 
     # --- running
@@ -328,7 +339,9 @@ class Session:
             trace = tuple(
                 (name.decode(), self._headers[name].decode("latin-1")) for name in _TRACE & self._headers.keys()
             )
-            prepared = await prepare(services, body, caller, transport="websocket", memory=view, trace=trace)
+            prepared = await prepare(
+                services, body, caller, transport="websocket", memory=view, trace=trace, weight=create.weight
+            )
         finally:
             self._unpin(create)
         if self._ending:

@@ -92,6 +92,8 @@ class Plan:
     """Trace headers that pass through to the upstream (decision 43)."""
     compact: str | None = None
     """``only``: the answer is a compaction; ``first``: one comes before the answer (responses-api.md §5.11)."""
+    weight: int = 0
+    """JSON values of the window, or a few more (``heavy``)."""
 
 
 class Turn:
@@ -292,7 +294,7 @@ class Turn:
             return Done("completed")
         items = expand_compactions([*plan.spoken.items, fields])
         spoken = plan.spoken.with_items(items)
-        call = plan.upstream.provider.build(spoken, plan.target, plan.media, frozenset())
+        call = await _built(self.services, plan, spoken)
         self.plan = replace(plan, spoken=spoken, calls=(call,) * len(plan.calls))
         return await self._speak()
 
@@ -333,7 +335,7 @@ class Turn:
                     raise
                 else:
                     repairs |= {error.repair}
-                again = plan.upstream.provider.build(spoken, plan.target, plan.media, repairs)
+                again = await _built(self.services, plan, spoken, repairs)
                 if again.body == call.body and error.repair not in REPEATED:
                     raise
                 call = again
@@ -509,13 +511,21 @@ class Turn:
         )
 
 
+async def _built(
+    services: Services, plan: Plan, spoken: Request, repairs: frozenset[str] = frozenset()
+) -> UpstreamRequest:
+    """The upstream call for ``spoken``. Raises: RelayError."""
+    build = partial(plan.upstream.provider.build, spoken, plan.target, plan.media, repairs)
+    return await services.heavy.run(plan.weight, plan.caller.owner, build)
+
+
 async def summarise(services: Services, plan: Plan) -> tuple[str, dict[str, Any] | None]:
     """The model's own summary of a plan's window, and what it cost. Raises: RelayError."""
     spoken = plan.spoken
     kept = {name: value for name, value in spoken.params.items() if name in ("instructions", "service_tier", "user")}
     items = [*spoken.items, prompt_item()]
     asked = replace(spoken, params=kept, items=items, body={}).without_tools()
-    call = plan.upstream.provider.build(asked, plan.target, plan.media, frozenset())
+    call = await _built(services, plan, asked)
     attachment = Silent()
     response = template(asked, services.new_id("resp"), services.now())
     emitter = Emitter(response, attachment.sink, services.new_id, services.now)

@@ -85,6 +85,22 @@ TABLE: Final[tuple[Setting, ...]] = (
     Setting("server", "max_body_bytes", "integer", 32 << 20, "Largest request body or message.", (1 << 10, 1 << 30)),
     Setting(
         "server",
+        "max_values",
+        "integer",
+        500_000,
+        "Most JSON values of a request: every string, number, object, … counts.",
+        (1_000, 10_000_000),
+    ),
+    Setting(
+        "server",
+        "max_items",
+        "integer",
+        100_000,
+        "Most items of an input, and most parts of one of its items.",
+        (100, 10_000_000),
+    ),
+    Setting(
+        "server",
         "max_connections",
         "integer",
         10_000,

@@ -54,6 +54,8 @@ class ServerSettings:
     drain_delay_s: float = default("server", "drain_delay_s")
     hang_timeout_s: float = default("server", "hang_timeout_s")
     max_body_bytes: int = default("server", "max_body_bytes")
+    max_values: int = default("server", "max_values")
+    max_items: int = default("server", "max_items")
     max_connections: int = default("server", "max_connections")
     log_level: str = default("server", "log_level")
     log_format: str = default("server", "log_format")

@@ -305,9 +305,18 @@ def named(own: list[JSON], left_out: list[tuple[JSON, str, str]]) -> list[tuple[
 _NAMED_LIMIT: Final = 32
 
 
-def parse(body: Any, *, default_model: str | None = None, strict: bool = False, judged: bool = True) -> Request:
+def parse(
+    body: Any,
+    *,
+    default_model: str | None = None,
+    strict: bool = False,
+    judged: bool = True,
+    max_items: int = 100_000,
+) -> Request:
     """Check a decoded body; unless ``judged``, only for what the relay itself reads (decision 57), and the rest is in
-    ``objections``. Raises: RelayError naming the parameter and what was expected.
+    ``objections``. ``max_items`` bounds the items of the input and the parts of each (decision 61).
+
+    Raises: RelayError naming the parameter and what was expected.
     """
     if not isinstance(body, dict):
         raise RelayError("invalid_type", "The request body must be a JSON object.")
@@ -323,6 +332,8 @@ def parse(body: Any, *, default_model: str | None = None, strict: bool = False, 
         name: _checked(name, value, later) for name, value in body.items() if name in PARAMETERS and value is not None
     }
     _resolve_aliases(body, params)
+    for name in ("input", "messages"):
+        _bounded(body.get(name), name, max_items)
     if body.get("messages") is not None:
         if body.get("input") is not None:
             raise RelayError("invalid_value", "Give input or messages, not both.", param="messages")
@@ -333,6 +344,23 @@ def parse(body: Any, *, default_model: str | None = None, strict: bool = False, 
         message = "previous_response_id and conversation cannot be used together."
         raise RelayError("invalid_value", message, param="conversation")
     return Request(body, model, params, items, strict, own=items, objections=tuple(later or ()))
+
+
+def _bounded(items: Any, path: str, limit: int) -> None:
+    if not isinstance(items, list):
+        return
+    if len(items) > limit:
+        raise _wrong(path, f"an array of at most {limit} items ([server] max_items)", "invalid_value")
+    for index, item in enumerate(items):
+        if isinstance(item, dict):
+            for name in _PARTS & item.keys():
+                parts = item[name]
+                if isinstance(parts, list) and len(parts) > limit:
+                    expected = f"an array of at most {limit} parts ([server] max_items)"
+                    raise _wrong(f"{path}[{index}].{name}", expected, "invalid_value")
+
+
+_PARTS: Final = frozenset({"content", "output", "summary", "tools", "tool_calls"})
 
 
 def _checked(name: str, value: Any, later: Later | None) -> Any:

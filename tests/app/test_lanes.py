@@ -113,14 +113,32 @@ def test_one_body_limit_of_bytes_waits() -> None:
 
 
 def test_a_refused_create_takes_no_name() -> None:
-    lanes: Lanes[int] = Lanes(1)
+    lanes: Lanes[int] = Lanes(RUNNING_LIMIT)
     for number in range(RUNNING_LIMIT):
         lanes.add(f"l{number}", number, 1)
         started(lanes)
     for number in range(NAMES_LIMIT):
         with pytest.raises(RelayError, match="wait on a connection"):
-            lanes.add(f"x{number}", 0, 2)
+            lanes.add(f"x{number}", 0, RUNNING_LIMIT + 1)
     lanes.add("y", 0, 1)
+
+
+def test_what_runs_counts_too() -> None:
+    """16 lanes of one body limit each held 600 MB for 25 KB on the wire."""
+    lanes: Lanes[int] = Lanes(100)
+    lanes.add("big", 0, 1_000)  # alone it may be as large as a message is
+    assert started(lanes) == [0]
+    with pytest.raises(RelayError, match="run and wait on a connection hold at most 200 bytes") as refused:
+        lanes.add("other", 1, 1)
+    assert (refused.value.status, refused.value.code) == (429, "websocket_queue_full")
+    lanes.finished("big")
+    for number in range(2):
+        lanes.add(f"l{number}", number, 100)
+    assert started(lanes) == [0, 1]
+    with pytest.raises(RelayError, match="hold at most"):
+        lanes.add("l2", 2, 1)
+    lanes.finished("l0")
+    lanes.add("l2", 2, 100)
 
 
 def test_drain_takes_out_what_waits_and_leaves_what_runs() -> None:

@@ -576,7 +576,7 @@ def test_a_create_that_is_being_prepared_at_the_deadline_is_refused() -> None:
 
 def test_memory_is_bounded() -> None:
     async def talk(socket: Socket, relay: Relay) -> None:
-        relay.app.socket_limits = SocketLimits(memory_bytes=10_000)
+        relay.app.socket_limits = SocketLimits(memory_bytes=14_000)
         async with connected(relay.port) as other:
             first = (await other.completed(input="x" * 2_000, stream_id="a"))["id"]
             second = (await other.completed(input="x" * 2_000, stream_id="b"))["id"]
