@@ -31,6 +31,9 @@ from relay.responses.json import loads, mended, mended_text
 from relay.responses.output import Item
 from relay.responses.tools import JSON
 
+BLOCK_BYTES: Final = 256
+"""What a block takes at least while its answer lasts, so that the bound of the output bounds their number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -124,6 +127,7 @@ class Content(Spliced):
 
     def _put(self, key: Any, block: Block) -> None:
         self._begin()
+        self.voice.emitter.retain(BLOCK_BYTES)
         if self._implied is not None:
             self._end(self._implied[0])
         self._implied = None if block.told else (key,)
@@ -255,6 +259,8 @@ class Content(Spliced):
             annotation = annotation_of(mended(citation), block.offset, self._offset())
             if annotation is not None:
                 self.voice.annotation(annotation)
+            else:
+                self.voice.emitter.left_out(f"a citation of the type '{citation.get('type')}'")
 
     def _offset(self) -> int:
         """Characters of the open text part, counted again only where something else may have come between."""

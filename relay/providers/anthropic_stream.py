@@ -75,6 +75,8 @@ class AnthropicTranslator(Content):
             if name == b"error":
                 raise error_of(event)
             kind = event.get("type") if event.__class__ is dict else None
+            if kind is None and name in NAMES and event.__class__ is dict and not is_error(event):
+                kind = NAMES[name]  # a server that says it in one place only
             if kind == "content_block_delta":
                 delta, index = event.get("delta"), event.get("index")
                 block = blocks.get(index if index.__class__ is int else key_of(index))
@@ -224,9 +226,8 @@ class AnthropicTranslator(Content):
         self._begin()
         self._count(message.get("usage"))
         self._note_container(message.get("container"))
-        if self._context.base is None:
-            for entry in dicts(message.get("input_transformations")):
-                self._transformed(entry)
+        for entry in dicts(message.get("input_transformations")):
+            self._transformed(entry)
         for block in blocks_of(message.get("content")):
             self._open(None, block, None)
             self._end(None)
@@ -237,6 +238,8 @@ class AnthropicTranslator(Content):
         if not isinstance(delta, dict):
             return
         self._note_container(delta.get("container"))
+        for entry in dicts(event.get("input_transformations")):  # those of the model that took over
+            self._transformed(entry)
         reason = delta.get("stop_reason")
         if reason is not None:
             self._reason = str(reason)
@@ -271,10 +274,11 @@ class AnthropicTranslator(Content):
     def _transformed(self, entry: JSON) -> None:
         reason = TRANSFORMATIONS.get(str(entry.get("reason")))
         identifier = self._context.paths.get(str(entry.get("path")))
-        if reason is not None and identifier is not None:
-            self.voice.emitter.transformation(
-                {"id": identifier, "type": "reasoning", "action": "removed", "reason": reason}
-            )
+        if self._context.base is not None or reason is None or identifier is None:
+            return
+        removed = {"id": identifier, "type": "reasoning", "action": "removed", "reason": reason}
+        if removed not in self.voice.emitter.transformations:
+            self.voice.emitter.transformation(removed)
 
 
 Translate = AnthropicTranslator
@@ -288,6 +292,10 @@ EVENTS: Final[Mapping[str, Callable[[Translate, JSON, bytes], None]]] = {
     "message_stop": Translate._on_message_stop,
     "error": Translate._on_error,
 }
+
+
+NAMES: Final[Mapping[bytes | None, str]] = {name.encode(): name for name in (*EVENTS, "content_block_delta")}
+"""Names of events -> their types."""
 
 
 def _cut() -> RelayError:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from relay.providers.anthropic_content import Context
-from relay.responses.emitter import LEFT_OUT_LIMIT
+from relay.responses.emitter import LEFT_OUT_LIMIT, OUTPUT_LIMIT_BYTES
 from relay.responses.envelope import unseal
 from relay.responses.tools import Tool
 from tests.providers.anthropic_support import (
@@ -501,3 +501,46 @@ def test_what_says_nothing_behind_the_reason_does_not(more: bytes) -> None:
     reason = event("message_delta", delta={"stop_reason": "end_turn"}, usage={})
     opened = begun(0, {"type": "text", "text": ""}) + said(0, "a")
     assert hear(start() + opened + reason + more + stop(0)).final["status"] == "completed"
+
+
+def unnamed(stream: bytes) -> bytes:
+    """The same stream without ``type`` in its payloads: the events' names say it."""
+    lines = stream.split(b"\n")
+    for at, line in enumerate(lines):
+        if line.startswith(b"data: "):
+            payload = json.loads(line[6:])
+            del payload["type"]
+            lines[at] = b"data: " + json.dumps(payload).encode()
+    return b"\n".join(lines)
+
+
+def test_the_name_of_an_event_says_its_type_where_the_payload_does_not() -> None:
+    heard = hear(unnamed(start() + text(0, "a", "b", "c", "d") + call(1, "t", "look", '{"x":1}') + end("tool_use")))
+    assert (heard.final["status"], heard.text, heard.output[1]["arguments"]) == ("completed", "abcd", '{"x":1}')
+    failed = hear(unnamed(start()) + b'event: message_delta\ndata: {"error": {"type": "overloaded_error"}}\n\n')
+    assert failed.final["error"]["code"] == "server_is_overloaded"
+    assert hear(start() + b"event: message_stop\ndata: []\n\n" + end()).final["status"] == "completed"
+
+
+def test_citations_that_cannot_be_shown_are_warned_about() -> None:
+    heard = hear(start() + text(0, "abc", citations=[{"type": "novel_location"}]) + end())
+    assert warned(heard) == ["a citation of the type 'novel_location' that the upstream sent was left out"]
+
+
+def test_blocks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = b"".join(begun(number, {"type": "text", "text": ""}) for number in range(200))
+    monkeypatch.setattr("relay.providers.anthropic_content.BLOCK_BYTES", OUTPUT_LIMIT_BYTES // 100)
+    heard = hear(start() + many)
+    assert heard.error is not None
+    assert heard.error.kind == "output_too_large"
+
+
+def test_what_the_model_that_took_over_was_not_shown_is_reported_once() -> None:
+    dropped = {"type": "thinking_dropped", "path": "messages.1.content.0", "reason": "model_binding_mismatch"}
+    context = Context(paths={"messages.1.content.0": "rs_1", "messages.1.content.2": "rs_2"})
+    later = [dropped, {**dropped, "path": "messages.1.content.2"}]
+    told = event("message_delta", delta={"stop_reason": "end_turn"}, input_transformations=later)
+    heard = hear(
+        start(input_transformations=[dropped]) + block(0, GAVE_WAY) + told + event("message_stop"), context=context
+    )
+    assert [one["id"] for one in heard.final["input_transformations"]] == ["rs_1", "rs_2"]
