@@ -15,6 +15,7 @@ upstream numbers and orders its own stream (``forward``), and only its lifecycle
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -312,7 +313,7 @@ class Voice:
         self.hold_reasoning = False
         self._message: Message | None = None
         self._reasoning: Reasoning | None = None
-        self._open: list[Item] = []
+        self._open: OrderedDict[Item, None] = OrderedDict()  # a dict would walk over its deleted front
         self._usage: Usage | None = None
         self._hops: Usage | None = None
 
@@ -433,7 +434,7 @@ class Voice:
             item = CustomCall(emitter, identifier, tool.name, tool.namespace, wrapped=not tool.native)
         else:
             item = EmulatedCall(emitter, identifier, tool)
-        self._open.append(item)
+        self._open[item] = None
         return item
 
     def arguments(self, item: Item, fragment: str) -> None:
@@ -455,7 +456,7 @@ class Voice:
         elif self._message is not None:
             self._message.suspended = True
         item = Hosted(self.emitter, kind, _HOSTED_PREFIXES.get(kind, "item"), fields)
-        self._open.append(item)
+        self._open[item] = None
         if step is not None:
             item.step(self.emitter, step)
         return item
@@ -485,12 +486,12 @@ class Voice:
 
     def adopt(self, item: Item) -> int:
         """An item that the upstream opened itself; the voice closes it if the upstream does not. Returns its index."""
-        self._open.append(item)
+        self._open[item] = None
         return self.emitter.adopt(item)
 
     def release(self, item: Item) -> None:
         """The upstream closed the item itself."""
-        self._open.remove(item)
+        del self._open[item]
 
     # --- accounts and endings
 
@@ -522,7 +523,7 @@ class Voice:
         self._end_reasoning_before_output()
         self.message_end()
         self._message = Message(self.emitter)
-        self._open.append(self._message)
+        self._open[self._message] = None
         return self._message
 
     def _open_reasoning(self, *, keep_message: bool = False) -> Reasoning:
@@ -531,7 +532,7 @@ class Voice:
         else:
             self.message_end()
         self._reasoning = Reasoning(self.emitter)
-        self._open.append(self._reasoning)
+        self._open[self._reasoning] = None
         return self._reasoning
 
     def _end_reasoning_before_output(self) -> None:
@@ -544,10 +545,14 @@ class Voice:
 
     def _close(self, item: Item) -> None:
         item.closing = True
-        if self._open and self._open[0].closing:
+        if self._open and next(iter(self._open)).closing:
             self._flush()
 
     def _flush(self) -> None:
         waiting = self._open
-        while waiting and waiting[0].closing:
-            waiting.pop(0).done(self.emitter)
+        while waiting:
+            item = next(iter(waiting))
+            if not item.closing:
+                return
+            del waiting[item]
+            item.done(self.emitter)

@@ -15,6 +15,7 @@ _OPENING: Final = re.compile(r'[ \t\r\n]*\{[ \t\r\n]*"input"[ \t\r\n]*:[ \t\r\n]
 _PREFIXES: Final = re.compile(
     r'[ \t\r\n]*(?:\{[ \t\r\n]*(?:"(?:i(?:n(?:p(?:u(?:t(?:"[ \t\r\n]*(?::[ \t\r\n]*)?)?)?)?)?)?)?)?)?\Z'
 )
+_NO_BLANKS: Final = str.maketrans("", "", " \t\r\n")
 _END: Final = re.compile(r'["\\]')
 _ESCAPES: Final = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
@@ -22,10 +23,11 @@ _ESCAPES: Final = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\
 class InputUnwrapper:
     """``feed(arguments fragment) -> decoded characters``; ``close() -> the rest``. Linear in the input."""
 
-    __slots__ = ("_opened", "_pending", "_pieces", "_raw", "_shut", "_surrogate")
+    __slots__ = ("_head", "_opened", "_pending", "_pieces", "_raw", "_shut", "_surrogate")
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
+        self._head = ""  # what came, without blanks, while it may become an opening
         self._opened = False
         self._raw = False
         self._shut = False
@@ -41,14 +43,14 @@ class InputUnwrapper:
         self._pieces.append(fragment)
         if self._raw:
             return ""
-        text = "".join(self._pieces)
+        text = self._head + fragment
         opening = _OPENING.match(text)
         if opening is not None:
             self._opened = True
             self._pieces.clear()
             return self._decoded(text[opening.end() :])
         self._raw = _PREFIXES.match(text) is None
-        self._pieces = [text]
+        self._head = text.translate(_NO_BLANKS)  # which may stand anywhere in it but in the name
         return ""
 
     def close(self) -> str:

@@ -117,15 +117,25 @@ def test_odd_arguments(arguments: str, expected: str) -> None:
 
 
 def test_unwrapping_is_linear_in_raw_and_wrapped_arguments() -> None:
-    def unwrap(head: str, size: int) -> None:
+    def unwrap(head: str, fragment: str, size: int) -> None:
         unwrapper = InputUnwrapper()
         unwrapper.feed(head)
         for _ in range(size):
-            unwrapper.feed("x")
+            unwrapper.feed(fragment)
         unwrapper.close()
 
-    for head in ('{"input": "', "raw"):
-        assert_linear(partial(unwrap, head), 100_000)
+    openings = ['{"input"'[:size] for size in (0, 1, 8)] + ['{"input":']
+    for head, fragment in [('{"input": "', "x"), ("raw", "x"), *((head, " ") for head in openings)]:
+        assert_linear(partial(unwrap, head, fragment), 50_000)
+
+
+def test_blanks_in_fragments_are_none_of_the_input() -> None:
+    unwrapper = InputUnwrapper()
+    pieces = [*"  {", "\n" * 3, '"inp', "", 'ut"', "\t", ":", "  ", ' "a', "b c", '"']
+    assert "".join(map(unwrapper.feed, pieces)) + unwrapper.close() == "ab c"
+    other = InputUnwrapper()
+    pieces = [*"  {", "\n", '"in', " ", 'put": "a"}']
+    assert "".join(map(other.feed, pieces)) + other.close() == "".join(pieces), "a name with a blank in it is another"
 
 
 # --- sinks
