@@ -36,8 +36,13 @@ async def _healthz(exchange: Exchange) -> None:
 
 
 async def _readyz(exchange: Exchange) -> None:
-    ready = exchange.services.ready
-    await exchange.json(200 if ready else 503, {"status": "ok" if ready else "draining"})
+    """503 while the relay stops, and while the store's file itself is at fault; a disk that is full is ``store``."""
+    services = exchange.services
+    status = "draining" if not services.ready else "ok" if services.store.ready else "store_unavailable"
+    content = {"status": status}
+    if status == "ok" and not services.store.healthy:
+        content["store"] = "unavailable"
+    await exchange.json(200 if status == "ok" else 503, content)
 
 
 _ID: Final = r"(?P<id>[^/]{1,256})"

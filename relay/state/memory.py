@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from relay.responses.json import exact
+from relay.state.calendar import ExpiryClock
 from relay.state.record import DAY_S, GRACE_S, Record, decode, item_of, plain, record, stored
 from relay.state.store import (
     CHAIN_LIMIT_BYTES,
@@ -53,11 +54,17 @@ class MemoryStore:
     """``Store`` in dictionaries; insertion order is age."""
 
     def __init__(
-        self, *, max_age_days: float | None = None, max_bytes: int | None = None, now: Callable[[], float] = time.time
+        self,
+        *,
+        max_age_days: float | None = None,
+        max_bytes: int | None = None,
+        now: Callable[[], float] = time.time,
+        steady: Callable[[], float] | None = None,
     ) -> None:
         self._max_age_s = None if max_age_days is None else max_age_days * DAY_S
         self._max_bytes = max_bytes
         self._now = now
+        self._expiry = ExpiryClock(now, steady)
         self._closed = False
         self._next = 1
         self.used_bytes = 0
@@ -70,6 +77,10 @@ class MemoryStore:
 
     @property
     def healthy(self) -> bool:
+        return not self._closed
+
+    @property
+    def ready(self) -> bool:
         return not self._closed
 
     async def commit(
@@ -191,8 +202,8 @@ class MemoryStore:
 
     def _oldest(self) -> float:
         """Created before this: too old to be seen."""
-        now = self._open()
-        return float("-inf") if self._max_age_s is None else now - self._max_age_s
+        self._open()
+        return float("-inf") if self._max_age_s is None else self._expiry() - self._max_age_s
 
     def _visible(self, id: str, owner: str) -> _Segment | None:
         oldest = self._oldest()

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from relay.state.calendar import Doubt
 from relay.state.record import GRACE_S, Record, decode, item_ids, item_of, stored
 from relay.state.schema import PLACES
 from relay.state.store import (
@@ -219,6 +220,28 @@ def acquire(connection: sqlite3.Connection, key: str, owner: str, now: float, tt
 def release(connection: sqlite3.Connection, key: str, owner: str, now: float) -> bool:
     where = (key, owner, now)
     return connection.execute("DELETE FROM leases WHERE key = ? AND owner = ? AND until > ?", where).rowcount > 0
+
+
+def youngest(connection: sqlite3.Connection) -> float | None:
+    """When the last row was made, about."""
+    made = [
+        connection.execute("SELECT created_at FROM responses ORDER BY seq DESC LIMIT 1").fetchone(),
+        connection.execute("SELECT created_at FROM upstreams ORDER BY seq DESC LIMIT 1").fetchone(),
+    ]
+    return max((row[0] for row in made if row is not None), default=None)
+
+
+def read_doubt(connection: sqlite3.Connection) -> Doubt | None:
+    """What ``put_doubt`` kept."""
+    kept = [row[0] for row in connection.execute("SELECT at FROM probe WHERE one IN (2, 3) ORDER BY one")]
+    return Doubt(*kept) if len(kept) == 2 else None
+
+
+def put_doubt(connection: sqlite3.Connection, doubt: Doubt | None) -> None:
+    """Keep the doubt about the clock for the next start."""
+    connection.execute("DELETE FROM probe WHERE one IN (2, 3)")
+    if doubt is not None:
+        connection.executemany("INSERT INTO probe (one, at) VALUES (?, ?)", enumerate(doubt, 2))
 
 
 # -- bounds -------------------------------------------------------------------------------------------------------

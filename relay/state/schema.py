@@ -14,11 +14,15 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from relay.state.locks import alone
+from relay.state.locks import WriteQueue, alone
 from relay.state.store import LIMIT_S, StoreUnusable
 
 LOG: Final = logging.getLogger("relay.state")
@@ -59,10 +63,22 @@ def primary_code(error: sqlite3.Error) -> int:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
-def identity(path: Path) -> tuple[int, int] | None:
-    """Which file is under the path now; None if there is none or it cannot be seen."""
+class Files(NamedTuple):
+    """Which files are there now, as (device, inode): of SQLite's three each stays the same while one is open."""
+
+    database: tuple[int, int] | None
+    log: tuple[int, int] | None
+    shared: tuple[int, int] | None
+
+
+def files_of(path: Path) -> Files:
+    """What is under the path now; None for what is not there or cannot be seen. hot: twice a commit"""
+    return Files(_identity(path), _identity(beside(path, "-wal")), _identity(beside(path, "-shm")))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return None
     return status.st_dev, status.st_ino
@@ -90,20 +106,34 @@ def begin(connection: sqlite3.Connection) -> None:
 
 
 def open_writer(path: Path, steps: tuple[str, ...] = STEPS) -> sqlite3.Connection:
-    """The connection that writes, on a file that is whole and of our version.
+    """The connection that writes, on a file that is whole and of our version. One process at a time does this.
 
-    What is damaged is renamed with its time and a new file starts. One process at a time does this.
-    Raises: ``StoreUnusable``; ``sqlite3.Error`` and ``OSError`` where the file cannot be opened or written.
+    Raises: ``StoreUnusable``; ``sqlite3.Error`` (``is_damage``: the file waits for its repair) and ``OSError`` where
+    the file cannot be opened or written.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone(beside(path, ".opening"), LIMIT_S):
-        try:
-            return _open_checked(path, steps)
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            set_aside(path, str(error))
-            return _open_checked(path, steps)
+        if waits_for_repair(path):
+            raise damage("damage was found while it was in use")
+        return _open_checked(path, steps)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Nobody opens the file and nobody writes to it. Raises: ``TimeoutError`` after ``LIMIT_S``, ``OSError``."""
+    queue = WriteQueue(beside(path, ".writing"), LIMIT_S)
+    try:
+        with alone(beside(path, ".opening"), LIMIT_S), queue.turn():
+            yield
+    finally:
+        queue.close()
+
+
+def damage(words: str) -> sqlite3.DatabaseError:
+    """What SQLite raises for a damaged file."""
+    error = sqlite3.DatabaseError(words)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -115,27 +145,121 @@ def open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def mark_damaged(path: Path) -> None:
-    """Leave word for the next opening, which may find nothing wrong where it looks."""
+def let_go(path: Path, connection: sqlite3.Connection, files: Files) -> None:
+    """Close a connection that was opened on ``files``.
+
+    The last one of a file deletes the log by its *name*, whosever it is by then: the log of the file that has taken the
+    place of this one is held by a second name meanwhile. Raises: ``sqlite3.Error``
+    """
+    if files == files_of(path):
+        connection.close()
+        return
     try:
-        beside(path, ".damaged").touch(mode=0o600)
+        with exclusive(path), _names_kept(path):
+            connection.close()
     except OSError as error:
-        LOG.error("cannot mark %s as damaged: %s", path, error)
+        _NOT_CLOSED.append(connection)
+        LOG.warning("a connection to a former file of %s stays open: %s", path, error)
 
 
-def set_aside(path: Path, reason: str) -> None:
-    """Rename the file and what SQLite keeps beside it. Raises: ``OSError``."""
+_NOT_CLOSED: Final[list[sqlite3.Connection]] = []
+
+
+@contextmanager
+def _names_kept(path: Path) -> Iterator[None]:
+    links: list[tuple[Path, Path]] = []
+    for suffix in ("-wal", "-shm"):
+        file, link = beside(path, suffix), beside(path, f"{suffix}.kept")
+        link.unlink(missing_ok=True)
+        if file.exists():
+            os.link(file, link)
+            links.append((file, link))
+    try:
+        yield
+    finally:
+        for file, link in links:
+            if file.exists():
+                link.unlink()
+            else:
+                link.rename(file)
+
+
+def mark_damaged(path: Path) -> str:
+    """Leave word for every opening until the repair, and the name that the file will have: that, or the first one's.
+
+    Raises: ``OSError``.
+    """
+    mark = beside(path, ".damaged")
+    if name := _aside(path):
+        return name
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     name, count = f"{path.name}.damaged-{stamp}", 0
     while path.with_name(name).exists():
         count += 1
         name = f"{path.name}.damaged-{stamp}-{count}"
-    for suffix in ("-wal", "-shm", ""):
-        file = beside(path, suffix)
-        if file.exists():
-            file.rename(path.with_name(name + suffix))
+    draft = beside(path, f".damaged.{os.getpid()}.{threading.get_ident()}")
+    draft.write_text(name)
+    draft.chmod(0o600)
+    draft.replace(mark)
+    return name
+
+
+def _aside(path: Path) -> str:
+    try:
+        return beside(path, ".damaged").read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def waits_for_repair(path: Path) -> bool:
+    """Whether damage was noted and no new file has come into the place of the damaged one."""
+    name = _aside(path)
+    if not name:
+        return False
+    if path.exists() and path.with_name(name).exists():  # it has, and who put it there did not live to say so
+        beside(path, ".damaged").unlink(missing_ok=True)
+        return False
+    return True
+
+
+def set_aside(path: Path, reason: str, *, with_log: bool = True) -> Path:
+    """Rename the file, and its log if that belongs to it; its new name. Only in ``exclusive``. Raises: ``OSError``."""
+    aside = path.with_name(mark_damaged(path))
+    if path.exists() and not aside.exists():
+        if (log := beside(path, "-wal")).exists():
+            log.rename(beside(aside, "-wal" if with_log else "-other-wal"))
+        beside(path, "-shm").unlink(missing_ok=True)  # so that the log is checked when it is next read
+        path.rename(aside)
+        LOG.error("the response store %s is damaged (%s): it is now %s and a new one starts", path, reason, aside.name)
+    elif not path.exists():
+        LOG.error("the response store %s is damaged (%s): a new one starts", path, reason)
+    return aside
+
+
+def put_in_place(path: Path, fresh: Path) -> None:
+    """A file that is whole and flushed takes the place of the one that was set aside. Only in ``exclusive``."""
+    for suffix in ("-wal", "-shm"):
+        beside(path, suffix).unlink(missing_ok=True)
+    fresh.replace(path)
     beside(path, ".damaged").unlink(missing_ok=True)
-    LOG.error("the response store %s is damaged (%s): it is now %s and a new one starts", path, reason, name)
+    if sys.platform != "win32":
+        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def create(path: Path, steps: tuple[str, ...]) -> None:
+    """An empty file of the version that ``steps`` lead to, not in WAL mode yet."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        _upgrade(connection, path, steps)
+    finally:
+        connection.close()
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -144,8 +268,6 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def _open_checked(path: Path, steps: tuple[str, ...]) -> sqlite3.Connection:
-    if path.exists() and beside(path, ".damaged").exists():
-        set_aside(path, "damage was found while it was in use")
     if not path.exists():
         # Only a new file: closing any descriptor of a database drops the locks that this process has on it (POSIX).
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -163,18 +285,24 @@ def _open_checked(path: Path, steps: tuple[str, ...]) -> sqlite3.Connection:
     return connection
 
 
+def check_version(connection: sqlite3.Connection, path: Path, known: int) -> int:
+    """The file's version, in a transaction of the caller. Raises: ``StoreUnusable`` if a newer relay made it."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > known:
+        raise StoreUnusable(
+            f"{path} has schema version {version}, this relay knows {known}: "
+            "run the newer relay, or give [store] path another name"
+        )
+    return version
+
+
 def _refuse_foreign(connection: sqlite3.Connection, path: Path, steps: tuple[str, ...]) -> None:
     """Before anything is changed."""
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and application != APPLICATION_ID:
         raise StoreUnusable(f"{path} is a database of another program: give [store] path another name")
-    if version > len(steps):
-        raise StoreUnusable(
-            f"{path} has schema version {version}, this relay knows {len(steps)}: "
-            "run the newer relay, or give [store] path another name"
-        )
+    check_version(connection, path, len(steps))
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
@@ -219,6 +347,4 @@ def _upgrade(connection: sqlite3.Connection, path: Path, steps: tuple[str, ...])
 def _check(connection: sqlite3.Connection) -> None:
     words = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if words != "ok":
-        error = sqlite3.DatabaseError(words)
-        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise error
+        raise damage(words)

@@ -7,6 +7,7 @@ loop never touches the disk. Readers see what any worker committed before they b
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from relay.state import rows, schema
+from relay.state.calendar import ExpiryClock
 from relay.state.record import DAY_S, plain, record
 from relay.state.rows import Bounds
-from relay.state.store import LIMIT_S, Json, Stored, StoreError
+from relay.state.store import LIMIT_S, Json, StoreBroken, Stored, StoreError, StoreUnusable
 from relay.state.writer import Writer, store_error
 
+LOG: Final = logging.getLogger("relay.state")
 READERS: Final = 2
 PROBE_PERIOD_S: Final = 1.0
 
@@ -38,26 +41,37 @@ class SqliteStore:
         max_age_days: float | None = None,
         max_bytes: int | None = None,
         now: Callable[[], float] = time.time,
+        steady: Callable[[], float] | None = None,
         steps: tuple[str, ...] = schema.STEPS,
     ) -> None:
         self.path = path
         self._bounds = Bounds(None if max_age_days is None else max_age_days * DAY_S, max_bytes)
         self._now = now
-        self.writer = Writer(path, self._bounds, now, steps)
+        self._expiry = ExpiryClock(now, steady)
+        self._versions = len(steps)
+        self.writer = Writer(path, self._bounds, self._expiry, steps)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="relay-store-reader")
         self._local = threading.local()  # a reader's connection is its thread's
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: dict[sqlite3.Connection, schema.Files] = {}
         self._next_probe = 0.0
 
     @property
     def healthy(self) -> bool:
         if self.writer.fault is None:
             return not self.writer.closed
+        self._look(self.writer.probe)
+        return False
+
+    @property
+    def ready(self) -> bool:
+        self._look(self.writer.look)
+        return not isinstance(self.writer.fault, StoreBroken) and not self.writer.closed
+
+    def _look(self, how: Callable[[], None]) -> None:
         at = time.monotonic()
         if at >= self._next_probe:
             self._next_probe = at + PROBE_PERIOD_S
-            self.writer.probe()
-        return False
+            how()
 
     async def commit(
         self, response: Json, items: list[Json], owner: str, *, parent: str | None = None, extra: Json | None = None
@@ -114,17 +128,23 @@ class SqliteStore:
 
     async def close(self) -> None:
         self.writer.stop()
-        await asyncio.to_thread(self._readers.shutdown)
-        while self._opened:
-            self._opened.pop().close()
+        reading = asyncio.ensure_future(asyncio.to_thread(self._let_readers_go))
+        done, _ = await asyncio.wait({reading}, timeout=LIMIT_S)
+        if not done:
+            LOG.warning("the response store %s was left while it was being read: the reader is stuck", self.path)
         await self.writer.join()
 
+    def _let_readers_go(self) -> None:
+        self._readers.shutdown()
+        while self._opened:
+            connection, files = self._opened.popitem()
+            schema.let_go(self.path, connection, files)
+
     def _oldest(self) -> float:
-        return self._bounds.oldest(self._now())
+        return self._bounds.oldest(self._expiry())
 
     async def _read(self, query: Callable[..., T], *arguments: Any) -> T:
-        if self.writer.closed:
-            raise StoreError("The response store is closed.")
+        self.writer.check_open()
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(LIMIT_S):
@@ -140,29 +160,47 @@ class SqliteStore:
         try:
             connection.execute("BEGIN")
             try:
+                schema.check_version(connection, self.path, self._versions)
                 return query(connection, *arguments)
             finally:
                 connection.execute("COMMIT")
+        except ValueError as error:  # a blob that is no JSON: a page of it was overwritten
+            damage = schema.damage(f"{type(error).__name__} in a stored value")
+            self._on_error(damage)
+            raise damage from None
         except sqlite3.Error as error:
-            self._forget_reader()
-            if schema.is_damage(error):
-                schema.mark_damaged(self.path)
+            self._on_error(error)
             raise
+        except StoreUnusable as error:
+            raise self.writer.refuse(error) from None
+
+    def _on_error(self, error: sqlite3.Error) -> None:
+        is_current = getattr(self._local, "files", None) == schema.files_of(self.path)
+        self._forget_reader()
+        if schema.is_damage(error) and is_current:  # not where another file has come into its place
+            self.writer.report(error)
+        elif not schema.is_busy(error):
+            self.writer.look()
 
     def _reader(self) -> sqlite3.Connection:
-        file = schema.identity(self.path)
-        if getattr(self._local, "file", None) != file or file is None:
+        files = schema.files_of(self.path)
+        if getattr(self._local, "files", None) != files or files.database is None:
             self._forget_reader()
-            self._local.connection = schema.open_reader(self.path)
-            self._local.file = file
-            self._opened.append(self._local.connection)
-        connection: sqlite3.Connection = self._local.connection
-        return connection
+            connection = schema.open_reader(self.path)
+            try:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens its log and index too
+            except sqlite3.Error as error:
+                connection.close()
+                if schema.is_damage(error) and schema.files_of(self.path).database == files.database:
+                    self.writer.report(error)
+                raise
+            self._local.connection = connection
+            self._local.files = self._opened[connection] = schema.files_of(self.path)
+        opened: sqlite3.Connection = self._local.connection
+        return opened
 
     def _forget_reader(self) -> None:
-        self._local.file = None
         connection = getattr(self._local, "connection", None)
+        self._local.files = self._local.connection = None
         if connection is not None:
-            self._local.connection = None
-            self._opened.remove(connection)
-            connection.close()
+            schema.let_go(self.path, connection, self._opened.pop(connection))

@@ -30,6 +30,10 @@ class StoreError(RelayError):
         super().__init__("store_unavailable", message, detail=detail)
 
 
+class StoreBroken(StoreError):
+    """The file itself is at fault: damaged, being made anew, or of a newer relay; nothing is tried meanwhile."""
+
+
 class StoreUnusable(Exception):
     """The store as configured never works (newer schema, another program's file): said at start, which ends."""
 
@@ -74,6 +78,10 @@ class Store(Protocol):
 
         Asking is what lets it recover: a bad store is probed behind the question, at most once a second.
         """
+
+    @property
+    def ready(self) -> bool:
+        """False while the file is damaged, being repaired, or a newer relay's; never blocks. Asking looks."""
 
     async def commit(
         self, response: Json, items: list[Json], owner: str, *, parent: str | None = None, extra: Json | None = None

@@ -13,16 +13,18 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from relay.state import rows, schema
+from relay.state.calendar import Doubt, ExpiryClock
 from relay.state.locks import WriteQueue
+from relay.state.repair import NotNeeded, Taken, repair
 from relay.state.rows import Bounds
-from relay.state.store import LIMIT_S, StoreError
+from relay.state.store import LIMIT_S, StoreBroken, StoreError, StoreUnusable
 
 LOG: Final = logging.getLogger("relay.state")
 
@@ -37,6 +39,9 @@ BACKLOG_PAUSE_S: Final = 0.02  # between two steps of a sweep that has more to d
 TRUNCATE_PAUSE_S: Final = 0.25  # between two tries to empty the log, when nothing is queued
 READER_WAIT_MS: Final = 20  # for readers to finish before the log is cut; writers wait that long too
 ERASE_STEPS: Final = 4  # batches of garbage that a deletion waits for
+START_WAIT_S: Final = 2.0  # for a repair at start; one that takes longer goes on beside what is served
+AGAIN_PAUSE_S: Final = 0.05  # between two looks at what another process repairs
+REPAIR_PAUSE_S: Final = 10.0  # before the next repair: where each finds damage anew the disk is at fault
 ROW_COST_BYTES: Final = 24_576  # pages that a small commit touches, about
 
 Work = Callable[[sqlite3.Connection], Any]
@@ -58,7 +63,21 @@ _NO_REASON: Final = "The response store is unavailable."
 def store_error(error: sqlite3.Error | OSError) -> StoreError:
     """The boundary: what SQLite or the system said, as ours."""
     code = schema.primary_code(error) if isinstance(error, sqlite3.Error) else 0
-    return StoreError(_REASONS.get(code, _NO_REASON), detail=f"{type(error).__name__}: {error}")
+    if isinstance(error, TimeoutError):
+        code = sqlite3.SQLITE_BUSY
+    kind = StoreBroken if isinstance(error, sqlite3.Error) and schema.is_damage(error) else StoreError
+    return kind(_REASONS.get(code, _NO_REASON), detail=f"{type(error).__name__}: {error}")
+
+
+def _is_busy(error: sqlite3.Error | OSError) -> bool:
+    return schema.is_busy(error) if isinstance(error, sqlite3.Error) else isinstance(error, TimeoutError)
+
+
+class Moved(Exception):
+    """The file under the path, or its log, is not the one that is open; ``committed``: into the one that is open."""
+
+    def __init__(self, *, committed: bool = False) -> None:
+        self.committed = committed
 
 
 @dataclass(eq=False, slots=True)
@@ -72,23 +91,33 @@ class Job:
     undo: Work | None = None
     deletes: bool = False
     withdrawn: bool = False
+    landed: bool = False
+    """Committed, into a file that was taken away about then: it is done again in the one that follows."""
     outcome: Any = None
 
 
 class Writer:
     """Owns the writing connection. ``fault`` says why the store is bad, None while it is good."""
 
-    def __init__(self, path: Path, bounds: Bounds, now: Callable[[], float], steps: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, bounds: Bounds, expiry: ExpiryClock, steps: tuple[str, ...]) -> None:
         self._path = path
         self._bounds = bounds
-        self._now = now
+        self._expiry = expiry
         self._steps = steps
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._queued_bytes = 0
         self._lock = threading.Lock()  # over _queued_bytes, which two threads change
-        self._write_queue = WriteQueue(schema.beside(path, ".writing"))
+        self._write_queue = WriteQueue(schema.beside(path, ".writing"), LIMIT_S)
         self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
+        self._files: schema.Files | None = None
+        self._doubted: Doubt | None = None  # as the file has it
+        self._repair: Generator[None, None, None] | None = None
+        self._damage: str | None = None  # what is being repaired, here or by another process
+        self._found: tuple[int, int] | None = None  # the file that it was found in
+        self._live = False  # the connection sees more than the file under the path
+        self._next_repair = 0.0
+        self._again: list[Job] = []  # to be done in the file that follows the one that was taken away
+        self._settled = threading.Event()
         self._written_bytes = 0
         self._backlog = True  # at start: whatever the last life left
         self._truncate = True
@@ -100,9 +129,12 @@ class Writer:
         try:
             self._open()
         except (sqlite3.Error, OSError) as error:
-            self._blame(store_error(error))
+            self._on_error(error)
+        waits = self._damage is not None
         self._thread = threading.Thread(target=self._run, name="relay-store-writer", daemon=True)
         self._thread.start()
+        if waits:
+            self._settled.wait(START_WAIT_S)
 
     # -- on the event loop ----------------------------------------------------------------------------------------
 
@@ -122,8 +154,10 @@ class Writer:
             timer.cancel()
 
     def put(self, job: Job) -> None:
-        """Queue. Raises: ``StoreError`` when closed or when too much is queued."""
-        if self.closed:
+        """Queue. Raises: ``StoreError`` when closed, when the file is at fault, or when too much is queued."""
+        if job.loop is not None:
+            self.check_open()
+        elif self.closed:
             raise StoreError("The response store is closed.")
         with self._lock:
             if self._queue.qsize() >= QUEUE_LIMIT or self._queued_bytes > QUEUE_LIMIT_BYTES:
@@ -137,6 +171,33 @@ class Writer:
             self.put(Job(self._probe))
         except StoreError:
             pass
+
+    def look(self) -> None:
+        """Find out whether the file is still what it was; nobody waits, nothing is written."""
+        try:
+            self.put(Job(lambda connection: None))
+        except StoreError:
+            pass
+
+    def report(self, error: sqlite3.Error) -> None:
+        """A reader has met damage. From any thread."""
+        if self._damage is None:
+            self._note_damage(str(error))
+            self._queue.put(Job(lambda connection: None))
+
+    def refuse(self, error: StoreUnusable) -> StoreError:
+        """A reader has met a file that is another relay's. From any thread."""
+        failure = StoreBroken("The response store belongs to a newer relay.", detail=str(error))
+        self._blame(failure)
+        return failure
+
+    def check_open(self) -> None:
+        """Raises: ``StoreError`` when closed, or while the file itself is at fault."""
+        if self.closed:
+            raise StoreError("The response store is closed.")
+        fault = self.fault
+        if isinstance(fault, StoreBroken):
+            raise StoreBroken(fault.message, detail=fault.detail)
 
     def stop(self) -> None:
         """Take no more work."""
@@ -154,7 +215,8 @@ class Writer:
         if job.future is not None and not job.future.done():
             job.withdrawn = True
             error = StoreError("The response store is too slow.", detail=f"no commit within {LIMIT_S:g} s")
-            self._blame(error)
+            if not isinstance(self.fault, StoreBroken):
+                self._blame(error)
             job.future.set_exception(error)
 
     def _on_outcome(self, job: Job) -> None:
@@ -176,13 +238,23 @@ class Writer:
         """hot: tests/state/test_latency.py"""
         while True:
             group, last = self._take()
-            if group:
-                self._commit(group)
+            if self._damage is not None:
+                self._refuse(group)
+                self._step()
+                if last:
+                    self._close()
+                    return
+                continue
+            if group or self._again:
+                again, self._again = self._again, []
+                self._commit(again + group)
             try:
                 self._chores(len(group))
             except (sqlite3.Error, OSError) as error:
-                if not (isinstance(error, sqlite3.Error) and schema.is_busy(error)):  # else after the next group
+                if not _is_busy(error):  # else after the next group
                     self._on_error(error)
+                self._backlog = self._truncate = False
+            except (Moved, StoreUnusable):  # the next group sees to it
                 self._backlog = self._truncate = False
             except Exception:  # the outermost boundary of this thread, which must not end
                 LOG.exception("tidying the response store failed")
@@ -195,6 +267,10 @@ class Writer:
         """The next group, empty when it is time for chores, and whether it is the last."""
         # Chores have no timer of their own: the wait for work ends in time for them.
         pause_s = BACKLOG_PAUSE_S if self._backlog else TRUNCATE_PAUSE_S if self._truncate else EXPIRY_PERIOD_S
+        if self._repair is not None or (self._again and self.fault is None):
+            pause_s = 0.0
+        elif self._again or self._damage is not None:
+            pause_s = AGAIN_PAUSE_S
         group: list[Job] = []
         size_bytes = 0
         last = False
@@ -218,13 +294,19 @@ class Writer:
             connection = self._open()
             with self._transaction(connection):
                 for job in group:
-                    if not job.withdrawn:
-                        self._do(connection, job)
+                    self._do(connection, job)
+                self._keep_doubt(connection)
         except (sqlite3.Error, OSError) as error:
-            failure = self._on_error(error)
+            self._fail(group, self._on_error(error))
+            return
+        except StoreUnusable as error:
+            self._drop()
+            self._fail(group, self.refuse(error))
+            return
+        except Moved as error:
             for job in group:
-                job.outcome = failure
-            self._answer(group)
+                job.landed = job.landed or error.committed
+            self._on_moved(group)
             return
         if self.fault is not None:
             LOG.warning("the response store %s is good again", self._path)
@@ -239,19 +321,39 @@ class Writer:
             self._erase(connection)
             self._answer(deleting)
 
+    def _fail(self, group: list[Job], failure: StoreError) -> None:
+        """None of a group is there, but what an earlier file took and a repair may have brought over."""
+        for job in group:
+            job.outcome = failure
+        self._again += [job for job in group if job.landed and job.undo is not None]
+        self._answer([job for job in group if not job.withdrawn])
+
+    def _refuse(self, group: list[Job]) -> None:
+        """While the file is at fault: at once."""
+        if group:
+            fault = self.fault or StoreBroken(_REASONS[sqlite3.SQLITE_CORRUPT])
+            self._fail(group, StoreBroken(fault.message, detail=fault.detail))
+
     def _do(self, connection: sqlite3.Connection, job: Job) -> None:
         """One job of a group; one that is refused leaves the others alone."""
+        is_failed = job.withdrawn or isinstance(job.outcome, StoreError)  # the caller was told so
+        if is_failed and not (job.landed and job.undo is not None):
+            return
+        work = job.undo if is_failed and job.undo is not None else job.work
         connection.execute("SAVEPOINT job")
+        outcome: Any
         try:
-            job.outcome = job.work(connection)
+            outcome = work(connection)
         except Exception as error:  # the outermost boundary of this thread: the caller gets it
             if isinstance(error, sqlite3.Error):
                 if schema.primary_code(error) in _REASONS:
                     raise
                 error = store_error(error)
-            job.outcome = error
+            outcome = error
             connection.execute("ROLLBACK TO job")
         connection.execute("RELEASE job")
+        if not job.landed:
+            job.outcome = outcome
 
     def _answer(self, jobs: list[Job]) -> None:
         for job in jobs:
@@ -263,7 +365,7 @@ class Writer:
                 LOG.debug("a store write ended after its event loop")
 
     def _probe(self, connection: sqlite3.Connection) -> None:
-        connection.execute("INSERT OR REPLACE INTO probe (one, at) VALUES (1, ?)", (self._now(),))
+        connection.execute("INSERT OR REPLACE INTO probe (one, at) VALUES (1, ?)", (self._expiry.now(),))
 
     # -- chores ---------------------------------------------------------------------------------------------------
 
@@ -274,7 +376,10 @@ class Writer:
             return
         if self._sweep_due(connection):
             with self._transaction(connection):
-                self._backlog = rows.sweep(connection, self._bounds, self._now(), max(rows.BATCH, 2 * group_size)) > 0
+                self._keep_doubt(connection)
+                self._backlog = (
+                    rows.sweep(connection, self._bounds, self._expiry(), max(rows.BATCH, 2 * group_size)) > 0
+                )
             self._written_bytes += rows.BATCH * ROW_COST_BYTES
         self._shrink(connection)
         if self._truncate and not self._backlog and self._queue.empty():
@@ -289,7 +394,9 @@ class Writer:
         if at < self.next_expiry:
             return False
         self.next_expiry = at + EXPIRY_PERIOD_S
-        return rows.has_expired(connection, self._bounds, self._now())
+        if self._doubt_changed():
+            return True
+        return rows.has_expired(connection, self._bounds, self._expiry())
 
     def _erase(self, connection: sqlite3.Connection) -> None:
         """Make deleted bytes go from the files; tried again while another process reads or writes.
@@ -305,13 +412,16 @@ class Writer:
             else:
                 self._backlog = True
             self._truncate = not self._empty_log(connection)
-        except sqlite3.Error as error:
-            if not schema.is_busy(error):
+        except (Moved, StoreUnusable):  # the next group sees to it
+            self._truncate = False
+        except (sqlite3.Error, OSError) as error:
+            if not _is_busy(error):
                 self._on_error(error)
 
     def _empty_log(self, connection: sqlite3.Connection) -> bool:
         """Copy all of the log into the database and cut it, with no writer beside; false if a reader is in the way."""
         with self._write_queue.turn():
+            self._check_place()
             connection.execute(f"PRAGMA busy_timeout = {READER_WAIT_MS}")
             try:
                 busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -323,6 +433,7 @@ class Writer:
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
         """Copy the log into the database, beside the other writers as long as the log is of a reasonable size."""
+        self._check_place()
         pages = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
         if pages > WAL_LIMIT_PAGES:
             self._empty_log(connection)
@@ -333,31 +444,116 @@ class Writer:
         pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
         if free > 1_024 and free * 4 > pages:
             with self._write_queue.turn():  # a script, because execute() stops after the first page
+                self._check_place()
                 connection.executescript("PRAGMA incremental_vacuum(256)")
             self._backlog = True
 
     # -- the file -------------------------------------------------------------------------------------------------
 
     def _open(self) -> sqlite3.Connection:
-        """The connection, opened again if there is none or if the file under the path is another one by now."""
-        if self._connection is not None and self._file == schema.identity(self._path):
+        """The connection, opened again if there is none. Raises: as ``schema.open_writer``, and ``Moved``."""
+        if self._connection is not None:
             return self._connection
-        self._drop()
+        first = self._files is None
         self._connection = schema.open_writer(self._path, self._steps)
-        self._file = schema.identity(self._path)
+        self._files = schema.files_of(self._path)
+        if first:
+            self._doubted = rows.read_doubt(self._connection)
+            self._expiry.start(rows.youngest(self._connection), self._doubted)
         self._backlog = self._truncate = True
         return self._connection
 
     def _drop(self) -> None:
-        if self._connection is not None:
+        if self._connection is not None and self._files is not None:
             connection, self._connection = self._connection, None
             try:
-                connection.close()
+                schema.let_go(self._path, connection, self._files)
             except sqlite3.Error as error:
                 LOG.warning("closing the response store: %s", error)
 
+    def _check_place(self, *, committed: bool = False) -> None:
+        """Raises: ``Moved`` if a commit now would not be, or was not, one to the file that everybody opens."""
+        if schema.files_of(self._path) != self._files:
+            raise Moved(committed=committed)
+
+    def _keep_doubt(self, connection: sqlite3.Connection) -> None:
+        """A doubt about the clock is in the file no later than what was made under it."""
+        if self._doubt_changed():
+            self._doubted = self._expiry.doubt()
+            rows.put_doubt(connection, self._doubted)
+
+    def _doubt_changed(self) -> bool:
+        self._expiry()
+        doubt, kept = self._expiry.doubt(), self._doubted
+        if doubt is None or kept is None:
+            return doubt is not kept
+        return abs(doubt.time_s - kept.time_s) >= EXPIRY_PERIOD_S
+
+    def _on_moved(self, group: list[Job]) -> None:
+        """The file or its log was taken away or replaced: go over to what is there, or bring what is open there."""
+        now, then = schema.files_of(self._path), self._files
+        self._again = [job for job in group if job.loop is not None or job.deletes]
+        if schema.waits_for_repair(self._path):
+            self._drop()
+            self._note_damage("another process found it damaged")
+        elif now.database is None or (then is not None and now.database == then.database):
+            what = "it was removed or renamed" if now.database is None else "its log was removed or replaced"
+            self._live = True
+            self._note_damage(f"{what} while it was open")
+        else:
+            LOG.warning("another file has come into the place of the response store %s: it is used", self._path)
+            self._drop()
+
+    # -- repair ---------------------------------------------------------------------------------------------------
+
+    def _note_damage(self, reason: str) -> None:
+        self._found = schema.files_of(self._path).database
+        self._damage = reason
+        self._blame(StoreBroken(_REASONS[sqlite3.SQLITE_CORRUPT], detail=reason))
+
+    def _step(self) -> None:
+        """One step of the repair, or of waiting for the process that does it; nothing of it raises."""
+        try:
+            if self._repair is None:
+                if time.monotonic() < self._next_repair:
+                    return
+                if not self._live:
+                    self._drop()
+                source = self._connection if self._live else None
+                self._repair = repair(self._path, self._steps, self._damage or "", self._found, source)
+            next(self._repair)
+        except StopIteration:
+            self._next_repair = time.monotonic() + REPAIR_PAUSE_S
+            self._after_repair()
+        except NotNeeded:
+            self._after_repair()
+        except Taken:
+            self._repair = None
+        except (sqlite3.Error, OSError, StoreUnusable) as error:
+            self._repair = None
+            self._next_repair = time.monotonic() + 1.0
+            LOG.error("the repair of the response store %s failed, it is tried again: %s", self._path, error)
+            self._settled.set()
+        except Exception:  # the outermost boundary of this thread, which must not end
+            self._repair = None
+            self._next_repair = time.monotonic() + REPAIR_PAUSE_S
+            LOG.exception("the repair of the response store %s failed, it is tried again", self._path)
+            self._settled.set()
+
+    def _after_repair(self) -> None:
+        """Go over to the file that is there now, with what was left to be done in it."""
+        self._repair, self._damage, self._live = None, None, False
+        self._drop()
+        again, self._again = self._again, []
+        self._commit(again)
+        self._settled.set()
+
     def _close(self) -> None:
-        if self._connection is not None:
+        while self._live and (self._repair is not None or self._next_repair <= time.monotonic()):
+            self._step()  # what is open only here is gone afterwards
+        if self._repair is not None:
+            self._repair.close()  # the next start goes on
+        if self._connection is not None and self._damage is None:
             self._erase(self._connection)
         self._drop()
         self._write_queue.close()
@@ -365,10 +561,13 @@ class Writer:
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
         with self._write_queue.turn():
+            self._check_place()
             schema.begin(connection)
             try:
+                schema.check_version(connection, self._path, len(self._steps))
                 yield
                 connection.execute("COMMIT")
+                self._check_place(committed=True)
             except BaseException:
                 try:
                     if connection.in_transaction:
@@ -381,11 +580,14 @@ class Writer:
         """Note that the store is bad, and start afresh with the file next time unless it was only locked."""
         failure = store_error(error)
         self._blame(failure)
-        if isinstance(error, sqlite3.Error):
-            if schema.is_damage(error):
+        if _is_busy(error):
+            return failure
+        if isinstance(error, sqlite3.Error) and schema.is_damage(error):
+            try:
                 schema.mark_damaged(self._path)
-            if schema.is_busy(error):
-                return failure
+            except OSError as refusal:
+                LOG.error("cannot mark %s as damaged: %s", self._path, refusal)
+            self._note_damage(str(error))
         self._drop()
         return failure
 

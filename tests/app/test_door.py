@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from relay.config import ServerSettings, Settings, StoreSettings, UpstreamSettings
+from relay.state.memory import MemoryStore
 from tests.app.support import Relay, post, relaying
 from tests.oracle import check_error_body
 from tests.server.support import Answer, Client
@@ -91,6 +92,30 @@ def test_readiness_goes_off_when_stopping(hook: str) -> None:
             assert (await ask(relay, "/healthz")).status == 200
 
     run(drain())
+
+
+class DamagedStore(MemoryStore):
+    ready = False  # type: ignore[assignment]
+    healthy = False  # type: ignore[assignment]
+
+
+class FullStore(MemoryStore):
+    healthy = False  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("store", "status", "body"),
+    [(DamagedStore, 503, {"status": "store_unavailable"}), (FullStore, 200, {"status": "ok", "store": "unavailable"})],
+)
+def test_readiness_says_what_the_store_is(store: type[MemoryStore], status: int, body: dict[str, str]) -> None:
+    """Off while the file itself is at fault; a full disk costs no more than what decision 41 says."""
+
+    async def asked() -> None:
+        async with relaying(store=store()) as relay:
+            answer = await ask(relay, "/readyz")
+            assert (answer.status, orjson.loads(answer.body)) == (status, body)
+
+    run(asked())
 
 
 def test_models_are_listed_under_both_names() -> None:
