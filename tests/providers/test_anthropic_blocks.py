@@ -544,3 +544,31 @@ def test_what_the_model_that_took_over_was_not_shown_is_reported_once() -> None:
         start(input_transformations=[dropped]) + block(0, GAVE_WAY) + told + event("message_stop"), context=context
     )
     assert [one["id"] for one in heard.final["input_transformations"]] == ["rs_1", "rs_2"]
+
+
+ODD = (
+    said(0, "one ") + mused(0, "Hm") + said(1, "two ") + signed(0) + said(1, "three"),
+    begun(0, TOOL) + given(0, '{"x"') + said(0, "so") + given(0, ":1}") + stop(0) + said(0, "!"),
+    begun(0, {"type": "thinking", "thinking": ""})
+    + mused(0, "Hm")
+    + said(0, "a")
+    + said(0, "b")
+    + said(0, "c")
+    + stop(0),
+    block(0, {"type": "novel"}, {"type": "text_delta", "text": "x"})
+    + delta(3, "novel_delta")
+    + block(1, GAVE_WAY)
+    + said(2, "y"),
+    text(0, "a", "b", "c") + start() + text(0, "d"),
+    CUT + begun(0, {**TOOL, "id": "toolu_2"}) + given(0, "{}") + stop(0),
+    said(0, "a") + given(1, "{}"),
+)
+
+
+@pytest.mark.parametrize("number", range(len(ODD)))
+def test_no_cut_of_the_bytes_changes_what_odd_streams_say(number: int) -> None:
+    stream = start() + ODD[number] + end("tool_use")
+    whole = hear(stream, check=False).final
+    for size in (1, 7, 64, 100, 333):
+        pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+        assert hear(pieces, check=False).final == whole
