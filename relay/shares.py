@@ -3,9 +3,10 @@
 Source: decision 61 (scarce things are shared per owner); issue 10 point 3; weighted fair queueing with equal weights
 (Demers, Keshav and Shenker 1989) is the idea, though places are held here, and not bits sent. Pure.
 
-Rules. A place is given at once while one is free. Beyond ``limit`` callers wait. The next place goes to the one who has
-waited longest of the owners that hold less than their share, which is the limit divided by the owners that hold or
-wait; if all hold it, to the owner that holds least, and among equals to the one who has waited longest.
+Rules. A place is given at once while one is free. Beyond ``limit`` callers wait. The next place goes to an owner that
+holds less than its share, which is the limit divided by the owners that hold or wait; if all who wait hold theirs, to
+one that holds least. Of several owners it goes to the one that was given a place longest ago, since it began to hold or
+wait (of one place everybody's share is a turn); of those that were given none, to the one who has waited longest.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ T = TypeVar("T")
 class Shares(Generic[T]):
     """``limit`` places. A ticket stands for one who waits; tickets are hashed and must be different."""
 
-    __slots__ = ("_came", "_held", "_limit", "_owner_of", "_waiting", "in_use")
+    __slots__ = ("_came", "_given", "_held", "_limit", "_owner_of", "_waiting", "in_use")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -29,6 +30,7 @@ class Shares(Generic[T]):
         self._waiting: dict[str, OrderedDict[T, int]] = {}
         self._owner_of: dict[T, str] = {}
         self._came = 0
+        self._given: dict[str, int] = {}  # when an owner was last given a place, while it holds or waits
 
     @property
     def tickets(self) -> list[T]:
@@ -67,6 +69,7 @@ class Shares(Generic[T]):
             del queue[ticket]
             if not queue:
                 del self._waiting[owner]
+                self._forget(owner)
 
     def release(self, owner: str) -> T | None:
         """A place of this owner's comes back. The ticket that has it from now on; None where nobody waits."""
@@ -76,6 +79,7 @@ class Shares(Generic[T]):
         else:
             del self._held[owner]
         self.in_use -= 1
+        self._forget(owner)
         if not self._owner_of:
             return None
         ticket = self._next()
@@ -83,7 +87,13 @@ class Shares(Generic[T]):
         self.withdraw(ticket)
         return ticket
 
+    def _forget(self, owner: str) -> None:
+        if owner not in self._held and owner not in self._waiting:
+            self._given.pop(owner, None)
+
     def _give(self, owner: str) -> None:
+        self._came += 1
+        self._given[owner] = self._came
         self._held[owner] = self._held.get(owner, 0) + 1
         self.in_use += 1
 
@@ -94,4 +104,5 @@ class Shares(Generic[T]):
             least = min(held.get(owner, 0) for owner in heads)
             most = share if least < share else least + 1
             heads = {owner: head for owner, head in heads.items() if held.get(owner, 0) < most}
-        return min(heads.values(), key=lambda head: head[1])[0]
+        given = self._given
+        return heads[min(heads, key=lambda owner: (given.get(owner, 0), heads[owner][1]))][0]

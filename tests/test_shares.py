@@ -21,21 +21,33 @@ class Model:
         self.limit = limit
         self.holders: list[str] = []
         self.queue: list[tuple[int, str]] = []
+        self.given: list[str] = []
+
+    def give(self, owner: str) -> None:
+        self.holders.append(owner)
+        self.given.append(owner)
+
+    def look(self) -> None:
+        """Who neither holds nor waits was never here."""
+        here = {*self.holders, *(name for _, name in self.queue)}
+        self.given = [name for name in self.given if name in here]
 
     def release(self, owner: str) -> int | None:
         self.holders.remove(owner)
+        self.look()
         if not self.queue:
             return None
         owners = set(self.holders) | {name for _, name in self.queue}
 
-        def before(entry: tuple[int, str]) -> tuple[bool, int, int]:
+        def before(entry: tuple[int, str]) -> tuple[bool, int, int, int]:
             held = self.holders.count(entry[1])
             surplus = held >= self.limit / len(owners)
-            return (surplus, held if surplus else 0, entry[0])
+            last = max((at for at, name in enumerate(self.given, 1) if name == entry[1]), default=0)
+            return (surplus, held if surplus else 0, last, entry[0])
 
         first = min(self.queue, key=before)
         self.queue.remove(first)
-        self.holders.append(first[1])
+        self.give(first[1])
         return first[0]
 
 
@@ -50,7 +62,7 @@ def test_the_model_agrees(limit: int, steps: list[tuple[str, str]]) -> None:
         if step == "take":
             if shares.take(owner):
                 assert len(model.holders) < limit
-                model.holders.append(owner)
+                model.give(owner)
             else:
                 assert len(model.holders) == limit
                 shares.wait(number, owner)
@@ -59,6 +71,7 @@ def test_the_model_agrees(limit: int, steps: list[tuple[str, str]]) -> None:
             ticket, _ = model.queue.pop(len(model.queue) // 2)
             shares.withdraw(ticket)
             shares.withdraw(ticket)  # once more is nothing
+            model.look()
         elif step == "release" and owner in model.holders:
             assert shares.release(owner) == model.release(owner)
         assert shares.in_use == len(model.holders) <= limit
@@ -75,6 +88,19 @@ def test_one_who_holds_all_waits_behind_each_who_holds_less() -> None:
     shares.wait("one", "one")
     shares.wait("two", "two")
     assert [shares.release("greedy") for _ in range(3)] == ["one", "two", "greedy 0"]
+
+
+def test_of_one_place_everybody_has_a_turn() -> None:
+    """Between two of its turns an owner holds nothing, and a queue of its own must not be the others' wait."""
+    shares: Shares[str] = Shares(1)
+    assert shares.take("a")
+    for ticket in ("a1", "a2", "a3", "b1", "b2", "c1"):
+        shares.wait(ticket, ticket[0])
+    order, owner = [], "a"
+    while (ticket := shares.release(owner)) is not None:
+        order.append(ticket)
+        owner = ticket[0]
+    assert order == ["b1", "c1", "a1", "b2", "a2", "a3"]
 
 
 @pytest.mark.parametrize("owners", [1, 100])

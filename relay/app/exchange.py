@@ -118,9 +118,12 @@ class Exchange:
 
     async def body(self) -> Any:
         """The JSON body. Raises: RelayError, ClientLeft."""
-        data, weight = await read_body(self.headers, self._receive, self.services.settings.server.max_body_bytes)
+        services, server = self.services, self.services.settings.server
+        data, weight = await read_body(self.headers, self._receive, server.max_body_bytes)
         self.body_read = True
-        content, self.weight = await read_json(self.services, self.caller.owner, data, weight)
+        content, self.weight = await read_json(
+            services.heavy, self.caller.owner, data, weight, max_values=server.max_values
+        )
         return content
 
     def query(self) -> dict[str, list[str]]:

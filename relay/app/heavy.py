@@ -21,6 +21,9 @@ from relay.places import Places
 LIGHT: Final = 1_000
 """Values of a request that is worked on where it comes: about 3 ms of work at the most."""
 
+ALWAYS: Final = LIGHT + 1
+"""The weight of work that is known to be heavy."""
+
 T = TypeVar("T")
 
 
@@ -30,6 +33,11 @@ class Heavy:
     def __init__(self) -> None:
         self._places = Places(1)
         self._thread: ThreadPoolExecutor | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How much work waits for its turn."""
+        return self._places.waiting
 
     async def run(self, weight: int, owner: str, work: Callable[[], T]) -> T:
         """What ``work`` gives or raises. ``weight``: the JSON values that it walks over, about.

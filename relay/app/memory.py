@@ -16,6 +16,13 @@ LIMIT_BYTES: Final = 64 * 1024 * 1024
 VALUE_BYTES: Final = 64
 """What a JSON value holds in memory beside its text, about: 10,000 empty objects are 30 KB of JSON and 640 KB here."""
 
+
+def held_bytes(items: list[JSON]) -> int:
+    """What some items cost in memory, about."""
+    text = encode(items)
+    return len(text) + VALUE_BYTES * (values.most(text) + 1)
+
+
 Lane = str | None
 """The name of a lane; None is the default one."""
 
@@ -59,14 +66,16 @@ class ConnectionMemory:
         """Everything that is held, oldest first."""
         return tuple(self._entries)
 
-    def remember(self, identifier: str, lane: Lane, window: list[JSON]) -> None:
-        """The lane's last response is now this one; one that alone is over the limit is not kept."""
+    def remember(self, identifier: str, lane: Lane, window: list[JSON], size_bytes: int | None = None) -> None:
+        """The lane's last response is now this one; one that alone is over the limit is not kept.
+
+        ``size_bytes`` is ``held_bytes`` of the window, where it is known.
+        """
         last = self._lanes.pop(lane, None)
         if last is not None:
             last.current = False
             self._drop_unneeded(last)
-        text = encode(window)
-        entry = Entry(identifier, lane, window, len(text) + VALUE_BYTES * (values.most(text) + 1))
+        entry = Entry(identifier, lane, window, held_bytes(window) if size_bytes is None else size_bytes)
         if entry.size_bytes > self._limit_bytes:
             return
         self._entries[entry] = None

@@ -6,18 +6,18 @@ for HTTP and WebSocket.
 
 from __future__ import annotations
 
-import asyncio
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from relay.app.compaction import estimated_tokens, expand_compactions, is_ours, threshold
 from relay.app.guard import Caller
-from relay.app.heavy import weight_of
+from relay.app.heavy import ALWAYS, weight_of
 from relay.app.media import fetch_media
+from relay.app.memory import held_bytes
 from relay.app.services import Services, Upstream
 from relay.app.turn import Plan
 from relay.config import PromptSettings
@@ -69,8 +69,7 @@ class NoMemory:
 
 NO_MEMORY: Final = NoMemory()
 
-SLICE_S: Final = 0.004
-"""How long schemas are cut before others run."""
+_DONE: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +87,8 @@ class Prepared:
     """Whether the upstream keeps this response itself (decision 21)."""
     call_ids: set[str]
     """Those of the calls in the window, which an answer must not use again."""
-
-
-async def _in_turns(steps: Iterator[None]) -> None:
-    """Run steps, and let others run after some milliseconds of them (decision 61)."""
-    begun = perf_counter()
-    for _ in steps:
-        if perf_counter() - begun > SLICE_S:
-            await asyncio.sleep(0)
-            begun = perf_counter()
+    window_bytes: int
+    """What the window costs a socket that remembers it (``memory.held_bytes``); 0 over HTTP."""
 
 
 async def prepare(
@@ -128,30 +120,83 @@ async def prepare(
     theirs = target.holds_state and _prompt_id(request) not in (None, *services.settings.prompts)
     template = [] if theirs else prompt_items(request, services.settings.prompts)
     keeps = target.holds_state and request.n == 1
-    resolved = await resolve(services, request, caller, memory, upstream if keeps else None)
+    resolved = await resolve(services, request, caller, memory, upstream if keeps else None, weight)
     request = await _store_or_not(services, resolved.request, keeps)
     passes = keeps and request.previous_response_id is not None and not request.resolved
-    window = None if passes else _without_trigger(request.items)
-    # a parent that only the connection remembers cannot be one in the store: the child brings the whole window
-    own = window if window is not None and request.resolved and resolved.parent is None else resolved.own
-    if template:
-        request = request.with_items([*template, *request.items])
     weight = max(weight, weight_of(request.items))
-    compact, request = await heavy.run(weight, owner, partial(_shaped, services, request, caller, upstream, target))
-    needed = await heavy.run(weight, owner, partial(upstream.provider.media_needed, request, target))
-    media = await fetch_media(services, upstream, request, needed, owner) if needed else {}
+    draft = await heavy.run(
+        weight,
+        owner,
+        partial(
+            _drafted,
+            services,
+            replace(resolved, request=request),
+            template,
+            caller,
+            upstream,
+            target,
+            passes=passes,
+            measured=transport == "websocket",
+        ),
+    )
+    request = draft.request
+    media = await fetch_media(services, upstream, request, draft.needed, owner) if draft.needed else {}
     spoken = request.with_params(previous_response_id=None) if request.resolved else request
     if not theirs:
         spoken = spoken.with_params(prompt=None)
     # a warm-up may be empty, which no upstream is ever told: what else it says is checked all the same
     warms_up = request.params.get("generate") is False and not upstream.provider.native
     said = spoken.with_items([*spoken.items, *normalise(".")]) if warms_up else spoken
-    await _in_turns(upstream.provider.cut_schemas(said, target))
+    cutting = await heavy.run(weight, owner, partial(_costly_schemas, upstream, said, target))
+    if cutting is not None:
+        await heavy.run(ALWAYS, owner, partial(deque, cutting, 0))
     call = await heavy.run(weight, owner, partial(upstream.provider.build, said, target, media, frozenset()))
     calls = (call,) * request.n
-    plan = Plan(request, spoken, caller, upstream, target, media, calls, transport, trace, compact, weight)
-    call_ids = await heavy.run(weight, owner, partial(_call_ids, request.items))
-    return Prepared(plan, _without_trigger(own), window, resolved.parent, keeps, call_ids)
+    plan = Plan(request, spoken, caller, upstream, target, media, calls, transport, trace, draft.compact, weight)
+    return Prepared(plan, draft.own, draft.window, resolved.parent, keeps, draft.call_ids, draft.window_bytes)
+
+
+class _Draft(NamedTuple):
+    """A request over the items that its upstream will be told, and what is known of them."""
+
+    request: Request
+    own: list[JSON]
+    window: list[JSON] | None
+    compact: str | None
+    needed: list[str]
+    """URLs of media that must be fetched."""
+    call_ids: set[str]
+    window_bytes: int
+
+
+def _drafted(
+    services: Services,
+    resolved: Resolved,
+    template: list[JSON],
+    caller: Caller,
+    upstream: Upstream,
+    target: Target,
+    *,
+    passes: bool,
+    measured: bool,
+) -> _Draft:
+    request = resolved.request
+    window = None if passes else _without_trigger(request.items)
+    # a parent that only the connection remembers cannot be one in the store: the child brings the whole window
+    own = window if window is not None and request.resolved and resolved.parent is None else resolved.own
+    if template:
+        request = request.with_items([*template, *request.items])
+    compact, request = _shaped(services, request, caller, upstream, target)
+    needed = upstream.provider.media_needed(request, target)
+    call_ids = {call_id_of(item) or "" for item in request.items if is_call(item)}
+    window_bytes = held_bytes(window) if measured and window is not None else 0
+    return _Draft(request, _without_trigger(own), window, compact, needed, call_ids, window_bytes)
+
+
+def _costly_schemas(upstream: Upstream, said: Request, target: Target) -> Iterator[None] | None:
+    """The steps of cutting the schemas of tools, where one of them may cost milliseconds."""
+    steps = upstream.provider.cut_schemas(said, target)
+    return None if next(steps, _DONE) is _DONE else steps
 
 
 def _admitted(request: Request, upstream: Upstream, target: Target, transport: str) -> Request:
@@ -183,10 +228,6 @@ def _shaped(
     if not native and not request.items and not _asks_something(request):
         raise RelayError("missing_parameter", "Missing required parameter: 'input'.", param="input")
     return compact, request
-
-
-def _call_ids(items: list[JSON]) -> set[str]:
-    return {call_id_of(item) or "" for item in items if is_call(item)}
 
 
 def route(services: Services, request: Request) -> tuple[Upstream, Target]:
@@ -238,7 +279,12 @@ class Resolved:
 
 
 async def resolve(
-    services: Services, request: Request, caller: Caller, memory: Memory, keeper: Upstream | None
+    services: Services,
+    request: Request,
+    caller: Caller,
+    memory: Memory,
+    keeper: Upstream | None,
+    weight: int = 0,
 ) -> Resolved:
     """Put the previous response's window in front, and items in the place of references to them.
 
@@ -247,7 +293,8 @@ async def resolve(
     """
     previous = request.previous_response_id
     window = memory.find(previous) if previous is not None else None
-    own = await _dereferenced(services, request.items, caller, memory, keeper)
+    refers = await services.heavy.run(weight, caller.owner, partial(_refers, request.items))
+    own = await _dereferenced(services, request.items, caller, memory, keeper) if refers else request.items
     request = request.with_items(own) if own is not request.items else request
     if previous is None:
         return Resolved(request, own)
@@ -302,8 +349,6 @@ async def _check_upstream_owner(services: Services, keeper: Upstream, previous: 
 async def _dereferenced(
     services: Services, items: list[JSON], caller: Caller, memory: Memory, keeper: Upstream | None
 ) -> list[JSON]:
-    if not _refers(items):
-        return items
     await services.heavy.run(memory.weight, caller.owner, memory.index)
     found: list[JSON] = []
     for index, item in enumerate(items):

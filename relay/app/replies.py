@@ -12,7 +12,6 @@ from typing import Any, Final
 import orjson
 
 from relay.errors import RelayError
-from relay.responses.json import loads, mended
 from relay.wire import values
 
 Scope = MutableMapping[str, Any]
@@ -71,27 +70,6 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, limit_bytes: 
         if not message.get("more_body", False):
             break
     return pieces[0] if len(pieces) == 1 else b"".join(pieces), weight
-
-
-def parse_json(data: bytes) -> Any:
-    """A client's JSON. Raises: RelayError ``invalid_json``."""
-    try:
-        content = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        content = _mended(data, str(error))
-    try:
-        # what can be read can be nested too deeply to be written, in an event or to an upstream
-        orjson.dumps([[[[[[[[content]]]]]]]])
-    except TypeError as error:
-        raise RelayError("invalid_json", f"The request body cannot be passed on: {error}.") from None
-    return content
-
-
-def _mended(data: bytes, reason: str) -> Any:
-    try:
-        return mended(loads(data))
-    except (ValueError, RecursionError):
-        raise RelayError("invalid_json", f"The request body is no valid JSON: {reason}.") from None
 
 
 async def send_json(send: Send, status: int, content: Any, headers: Iterable[Header] = ()) -> None:

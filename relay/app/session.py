@@ -21,7 +21,7 @@ from relay.app.guard import Guard, take_place
 from relay.app.keeping import keeper
 from relay.app.lanes import Lanes, lane_name
 from relay.app.memory import LIMIT_BYTES as MEMORY_LIMIT_BYTES
-from relay.app.memory import VALUE_BYTES, ConnectionMemory, Entry, View
+from relay.app.memory import VALUE_BYTES, ConnectionMemory, Entry, View, held_bytes
 from relay.app.paths import api_path
 from relay.app.prepare import Prepared, prepare
 from relay.app.replies import (
@@ -264,7 +264,9 @@ class Session:
             if text is None:
                 raise RelayError("invalid_value", "Send JSON objects as text messages.", code="invalid_message")
             data = text.encode("utf-8") if isinstance(text, str) else text
-            content, weight = await read_json(self._services, self._owner, data)
+            content, weight = await read_json(
+                self._services.heavy, self._owner, data, max_values=self._services.settings.server.max_values
+            )
             if not isinstance(content, dict) or not isinstance(content.get("type"), str):
                 raise RelayError("invalid_type", "A message must be a JSON object with a string 'type'.", param="type")
             handler = _MESSAGES.get(content["type"])
@@ -371,8 +373,9 @@ class Session:
 
     def _remember(self, create: _Create, prepared: Prepared, response: dict[str, Any]) -> None:
         if prepared.window is not None and prepared.plan.request.n == 1:
-            window = [*prepared.window, *(response.get("output") or [])]
-            self._memory.remember(str(response["id"]), create.lane, window)
+            output = response.get("output") or []
+            size_bytes = prepared.window_bytes + held_bytes(output)
+            self._memory.remember(str(response["id"]), create.lane, [*prepared.window, *output], size_bytes)
 
     def _on_failure(self, create: _Create, view: View, error: RelayError | None) -> None:
         """A continuation in its parent's own lane failed: the parent goes (decision 36)."""

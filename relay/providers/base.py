@@ -153,7 +153,7 @@ class Provider(Protocol):
         ...
 
     def cut_schemas(self, request: Request, target: Target) -> Iterator[None]:
-        """Cut the schemas of the request's tools for ``build``, one with each step: others may run between two."""
+        """Cut the schemas of the request's tools for ``build``; a step ahead of each that may cost milliseconds."""
         ...
 
     def build(

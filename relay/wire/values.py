@@ -44,7 +44,7 @@ def where(data: bytes, limit: int) -> str:
 
     Walks over at most ``limit`` values, and strings between them.
     """
-    depth = seen = 0
+    depth, seen = 0, 1
     member = last = b""
     for match in _TOKEN.finditer(data):
         token = match[0]

@@ -9,7 +9,6 @@ import hashlib
 from collections import Counter
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +18,7 @@ from relay.app.guard import Guard
 from relay.app.prepare import prompt_items
 from relay.app.reasoning import ReasoningCache
 from relay.app.redaction import HIDDEN, Redactor
-from relay.app.replies import encoded, parse_json
+from relay.app.replies import encoded
 from relay.app.truncation import without_oldest_turns
 from relay.app.turn import TurnRecord, warnings_header
 from relay.config import PromptSettings, ServerSettings
@@ -446,36 +445,6 @@ def test_a_models_name_cannot_forge_the_access_log() -> None:
     line = record(model="m end=completed\r\nhttp resp_2 \x1b[31m\u2028x").line()
     assert line.isprintable()
     assert Counter(word.split("=")[0] for word in line.split(" ") if "=" in word)["end"] == 1
-
-
-def deep(levels: int) -> Any:
-    value: Any = 1
-    for _ in range(levels):
-        value = [value]
-    return value
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        orjson.dumps({"tools": deep(240)}).replace(b"[1]", b"[" * 300 + b"]" * 300),
-        b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}",
-        b"[" * 100_000,
-        b'{"a": NaN',
-        b"\xff",
-        b"",
-    ],
-)
-def test_bodies_that_cannot_be_passed_on_are_400(body: bytes) -> None:
-    with pytest.raises(RelayError) as caught:
-        parse_json(body)
-    assert (caught.value.status, caught.value.code) == (400, "invalid_json")
-
-
-def test_a_deep_body_that_can_be_written_is_read() -> None:
-    assert parse_json(orjson.dumps(deep(200))) == deep(200)
-    assert parse_json(b'{"a": "\\ud83d\\ude00 \\ud800"}') == {"a": "\U0001f600 \ufffd"}
-    assert orjson.dumps(parse_json(b'{"a": "\\ud800", "b": 99999999999999999999999}'))
 
 
 def test_a_redactor_blanks_every_secret_in_every_word() -> None:

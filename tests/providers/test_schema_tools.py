@@ -872,13 +872,20 @@ def test_chains_of_references_end() -> None:
 
 
 @pytest.mark.parametrize("provider", [anthropic.PROVIDER, chat.PROVIDER, gemini.PROVIDER, openai.PROVIDER])
-def test_schemas_are_cut_ahead_of_the_request_one_at_a_time(provider: Any) -> None:
-    name = f"ahead_{provider.name}"
-    tools = [{"type": "function", "name": f"{name}_{n}", "parameters": {"title": f"{name}_{n}"}} for n in range(3)]
+@pytest.mark.parametrize("costs", ["title", "$ref"])
+def test_schemas_are_cut_ahead_of_the_request_with_a_step_ahead_of_what_costs(provider: Any, costs: str) -> None:
+    name = f"ahead_{provider.name}_{costs}"
+    large = {"title": "x" * 3_000} if costs == "title" else {"$ref": "#/$defs/d", "$defs": {"d": {"type": "object"}}}
+    tools = [
+        {"type": "function", "name": f"{name}_{n}", "parameters": {"description": f"{name}_{n}", **large}}
+        for n in range(3)
+    ]
     tools[0]["strict"] = True
-    request = requests.parse({"model": "m", "input": "hi", "tools": tools})
+    small = {"type": "function", "name": "small", "parameters": {"description": name}}
+    request = requests.parse({"model": "m", "input": "hi", "tools": [*tools, small]})
     steps = list(provider.cut_schemas(request, Target("up", "m")))
     assert len(steps) == {"anthropic": 4, "responses": 0}.get(provider.name, 3)
+    assert list(provider.cut_schemas(request, Target("up", "m"))) == []
     if steps:
         known = {key for _, found in remembered._KNOWN.values() for key in found}
         assert {json.dumps(tool["parameters"], separators=(",", ":")).encode() for tool in tools} <= known

@@ -16,6 +16,9 @@ from relay.responses.tools import JSON, Tool, ToolSet
 LARGEST: Final = 128 * 1024
 """Bytes of a schema that is remembered."""
 
+SMALL: Final = 2 * 1024
+"""Bytes of a schema that is cut in well under a millisecond, if it repeats none of its parts."""
+
 LIMIT: Final = 4 * 1024 * 1024
 """Bytes of all of them, for each target; then all are forgotten."""
 
@@ -40,11 +43,14 @@ def cut_tools(tools: ToolSet, rules: Callable[[Tool], Rules], warnings: Warnings
 
 
 def cut_ahead(tools: ToolSet, rules: Callable[[Tool], tuple[Rules, ...]]) -> Iterator[None]:
-    """Cut the schema of each tool by each of its ``rules``, one with each step, for those who ask next."""
+    """Cut the schema of each tool by each of its ``rules`` for those who ask next; a step ahead of each that may cost
+    milliseconds, which one that is known or small does not."""
     for tool in tools.tools:
         for one in rules(tool):
+            key = _key(tool.schema)
+            if key is None or (key not in _known(one) and (len(key) > SMALL or b'"$ref"' in key)):
+                yield
             tool_schema(tool.schema, one)
-            yield
 
 
 def back(names: Mapping[str, str]) -> dict[str, str]:
@@ -54,11 +60,10 @@ def back(names: Mapping[str, str]) -> dict[str, str]:
 
 def tool_schema(schema: JSON, rules: Rules) -> Reduced:
     """``reduced`` for one of the module's own ``rules``. What is answered is shared: nobody may alter it."""
-    try:
-        key = orjson.dumps(schema)
-    except TypeError:  # what orjson does not write is rare
+    key = _key(schema)
+    if key is None:
         return reduced(schema, rules)
-    _, known = _KNOWN.setdefault(id(rules), (rules, {}))
+    known = _known(rules)
     found = known.get(key)
     if found is None:
         found = reduced(schema, rules)
@@ -69,3 +74,14 @@ def tool_schema(schema: JSON, rules: Rules) -> Reduced:
                 _SIZES[id(rules)] = len(key)
             known[key] = found
     return found
+
+
+def _key(schema: JSON) -> bytes | None:
+    try:
+        return orjson.dumps(schema)
+    except TypeError:  # what orjson does not write is rare
+        return None
+
+
+def _known(rules: Rules) -> dict[bytes, Reduced]:
+    return _KNOWN.setdefault(id(rules), (rules, {}))[1]
