@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -14,3 +15,9 @@ settings.register_profile(
     database=None,
 )
 settings.load_profile("relay")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is thorough runs only where it is asked for by its name."""
+    if "thorough" not in config.getoption("markexpr"):
+        items[:] = [item for item in items if item.get_closest_marker("thorough") is None]

@@ -15,7 +15,6 @@ from typing import Any, Final
 import orjson
 
 from relay.errors import RelayError
-from relay.responses.json import loads
 from relay.responses.output import Item
 from relay.responses.tools import JSON
 
@@ -91,20 +90,9 @@ def with_members(text: str, changed: Mapping[str, str]) -> str:
     return "{" + ",".join(f"{source(name)}:{value}" for name, value in parts.items()) + "}"
 
 
-def opened(blocks: tuple[str, ...]) -> list[tuple[JSON, str]]:
-    """Blocks of an envelope with their source text; what is no block that a translator of ours sealed is left out.
-
-    A client could have made the envelope itself: nothing but whole blocks of known types may reach the upstream.
-    """
-    found = []
-    for text in blocks:
-        try:
-            block = loads(text)
-        except ValueError:
-            continue
-        if isinstance(block, dict) and is_replayable(block.get("type")):
-            found.append((block, text))
-    return found
+def is_sound(block: JSON) -> bool:
+    """Whether a block of an envelope is one that goes back to the upstream (``Envelope.opened``)."""
+    return is_replayable(block.get("type"))
 
 
 def is_replayable(kind: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from relay.errors import RelayError
-from relay.providers.base import Media
+from relay.providers.base import Media, media_urls
 from relay.providers.media import TEXT_TYPES, data_url, file_type, inlined, typed
 from relay.responses.request import Request
 from relay.responses.tools import JSON
@@ -22,21 +22,7 @@ IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/w
 
 def needed(request: Request) -> list[str]:
     """URLs that the upstream cannot fetch itself, in order, without repeats."""
-    urls: dict[str, None] = {}
-    for item in request.items:
-        for parts in (item.get("content"), item.get("output")):
-            for part in parts if isinstance(parts, list) else ():
-                url = _url(part)
-                if url is not None and not _fetched_there(part, url):
-                    urls[url] = None
-    return list(urls)
-
-
-def _url(part: Any) -> str | None:
-    if not isinstance(part, dict):
-        return None
-    url = part.get(_URL_FIELDS.get(part.get("type", ""), ""))
-    return url if isinstance(url, str) and url.startswith(("http://", "https://")) else None
+    return media_urls(request, _URL_FIELDS, lambda part, url: not _fetched_there(part, url))
 
 
 _URL_FIELDS: Final = {"input_image": "image_url", "input_file": "file_url"}

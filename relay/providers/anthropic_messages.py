@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from relay.errors import RelayError
-from relay.providers.anthropic_blocks import FAMILY, THOUGHTS, opened
+from relay.providers.anthropic_blocks import FAMILY, THOUGHTS, is_sound
 from relay.providers.anthropic_media import document_block, image_block
 from relay.providers.base import Media, Warnings, path_of_part
 from relay.providers.turns import NOTHING_SAID, OPENING, Assist, Results, Say, Turn, last_asked, text_of
@@ -291,7 +291,7 @@ class Messages:
             return
         envelope = unseal(sealed)
         removed = envelope is None or envelope.family != FAMILY
-        for block, text in opened(envelope.blocks) if envelope is not None and not removed else ():
+        for block, text in envelope.opened(is_sound) if envelope is not None and not removed else ():
             if block["type"] in THOUGHTS:
                 if envelope is not None and envelope.model != self._model:
                     removed = True
@@ -363,7 +363,7 @@ def without_synthetic(items: list[JSON]) -> list[JSON]:
         if item["type"] == "reasoning" and kept and kept[-1]["type"] in _STOOD_IN:
             envelope = unseal(item.get("encrypted_content"))
             if envelope is not None and envelope.family == FAMILY:
-                types = [block["type"] for block, _ in opened(envelope.blocks)]
+                types = [block["type"] for block, _ in envelope.opened(is_sound)]
                 if any(kind.endswith("_tool_result") for kind in types):
                     kept.pop()
         kept.append(item)

@@ -337,15 +337,18 @@ def path_of_part(items: Iterable[JSON], part: JSON) -> str:
     return next(places, "input")
 
 
-def media_urls(request: Request, kinds: Mapping[str, str]) -> list[str]:
-    """The http(s) URLs of parts whose type is in ``kinds`` (part type -> field), in order, without repeats."""
+def media_urls(
+    request: Request, kinds: Mapping[str, str], wanted: Callable[[JSON, str], bool] = lambda part, url: True
+) -> list[str]:
+    """The http(s) URLs of parts whose type is in ``kinds`` (part type -> field), in order, without repeats; only those
+    that are ``wanted(part, url)``.
+    """
     urls: dict[str, None] = {}
     for item in request.items:
         for parts in (item.get("content"), item.get("output")):
-            if isinstance(parts, list):
-                for part in parts:
-                    field_name = kinds.get(part.get("type", "")) if isinstance(part, dict) else None
-                    url = part.get(field_name) if field_name else None
-                    if isinstance(url, str) and url.startswith(("http://", "https://")):
-                        urls[url] = None
+            for part in parts if isinstance(parts, list) else ():
+                kind = part.get("type") if isinstance(part, dict) else None
+                url = part.get(kinds.get(kind)) if isinstance(kind, str) else None
+                if isinstance(url, str) and url.startswith(("http://", "https://")) and wanted(part, url):
+                    urls[url] = None
     return list(urls)

@@ -17,7 +17,7 @@ from relay.providers.base import Media, Warnings, path_of_part
 from relay.providers.chat_reasoning import FAMILY
 from relay.providers.media import TEXT_TYPES, audio, audio_url, data_url, file_type, inlined, typed
 from relay.providers.turns import NOTHING_SAID, OPENING, Assist, Results, Say, Seen, Turn, last_asked, text_of
-from relay.responses.envelope import Envelope, unseal
+from relay.responses.envelope import Envelope, Shapes, shaped, unseal
 from relay.responses.json import loads
 from relay.responses.request import Request
 from relay.responses.tools import JSON, arguments_of_call, call_id_of, is_call, key_of_call, output_of
@@ -348,11 +348,10 @@ class _Thoughts:
         self.signature: str | None = None
 
     def add(self, envelope: Envelope, *, same_model: bool) -> None:
-        for text in envelope.blocks:
-            block = loads(text)
-            kind = block.get("k")
+        for block, _ in envelope.opened(_IS_SOUND):
+            kind = block["k"]
             if kind == "rc":
-                self.texts.append(str(block["text"]))
+                self.texts.append(block["text"])
             elif kind == "rd":
                 self.details.append(block["v"])
                 self.texts.append(str(block["v"].get("text") or ""))
@@ -415,3 +414,8 @@ def nine(identifier: str) -> str:
 
 
 CALL_ID_FORMS: Final[Mapping[str | None, Callable[[str], str]]] = {"nine": nine}
+
+
+_SHAPES: Final[Shapes] = {"rc": {"text": str}, "rd": {"v": dict}, "fc": {"sig": str}}
+"""Blocks of this family (``chat_reasoning``)."""
+_IS_SOUND: Final = shaped(_SHAPES)

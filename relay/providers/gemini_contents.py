@@ -33,7 +33,7 @@ from relay.providers.media import (
     typed,
 )
 from relay.providers.turns import NOTHING_SAID, OPENING, Assist, Results, Say, last_asked, text_of, turns
-from relay.responses.envelope import Envelope, unseal
+from relay.responses.envelope import Envelope, Shapes, shaped, unseal
 from relay.responses.json import loads
 from relay.responses.request import Request
 from relay.responses.tools import JSON, arguments_of_call, call_id_of, is_call, key_of_call, output_of
@@ -52,13 +52,14 @@ _RESOLUTIONS: Final = {
 }
 _NATIVE_TYPES: Final = frozenset({"code_interpreter_call", "web_search_call"})
 _STOOD_FOR: Final[JSON] = {"type": "web_search_call"}  # nothing in the rendering; keeps the places of the others
-_FIELDS: Final[Mapping[Any, Mapping[str, type]]] = {
+_SHAPES: Final[Shapes] = {
     "thought": {"text": str, "sig": str},
     "fc": {"for": str, "sig": str},
     "text": {"sig": str, "from": int, "to": int},
     "part": {"part": dict},
     "image": {"item": str, "sig": str},
 }
+_IS_SOUND: Final = shaped(_SHAPES)
 
 
 class Contents:
@@ -305,7 +306,7 @@ class Contents:
                 {"id": item.get("id"), "type": "reasoning", "action": "removed", "reason": "model_mismatch"}
             )
             return
-        blocks = [block for block in map(loads, envelope.blocks) if _is_sound(block)]
+        blocks = [block for block, _ in envelope.opened(_IS_SOUND)]
         self._blocks[id(item)] = blocks
         standing.update(
             block["item"] for block in blocks if block["k"] == "part" and isinstance(block.get("item"), str)
@@ -324,12 +325,6 @@ def _blob(content_type: str, data: str, kind: str, what: str) -> JSON:
     if not is_base64(data):
         raise RelayError(kind, f"{what} is no base64.", param="input")
     return {"inlineData": {"mimeType": _NAMES.get(content_type, content_type), "data": data}}
-
-
-def _is_sound(block: Any) -> bool:
-    """Whether a block has the fields of its kind: an envelope has been in the client's hands."""
-    fields = _FIELDS.get(block.get("k")) if isinstance(block, dict) else None
-    return fields is not None and all(isinstance(block.get(name), kind) for name, kind in fields.items())
 
 
 def _native(blocks: list[JSON], *, after_text: bool) -> list[JSON]:
@@ -353,7 +348,7 @@ def _signed(text: str, marks: list[JSON]) -> list[JSON]:
     parts: list[JSON] = []
     at = 0
     for mark in marks:
-        start, end = min(mark["from"], len(text)), min(mark["to"], len(text))
+        start, end = (max(0, min(mark[name], len(text))) for name in ("from", "to"))
         if start > at:
             parts.append({"text": text[at:start]})
         parts.append({"text": text[max(start, at) : end], "thoughtSignature": mark["sig"]})

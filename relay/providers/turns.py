@@ -202,7 +202,9 @@ def _mcp_call(item: JSON) -> list[JSON]:
 
 
 def _code_interpreter_call(item: JSON) -> list[JSON]:
-    logs = [str(output.get("logs", "")) for output in item.get("outputs") or [] if isinstance(output, dict)]
+    outputs = item.get("outputs")
+    outputs = outputs if isinstance(outputs, list) else []
+    logs = [str(output.get("logs", "")) for output in outputs if isinstance(output, dict)]
     arguments = orjson.dumps({"code": item.get("code") or ""}).decode()
     return _pair("code_interpreter", arguments, "\n".join(logs), item)
 

@@ -116,7 +116,13 @@ def _read(path: str, value: Any, namespace: str | None = None, *, loaded: bool =
     elif kind in EMULATIONS and EMULATIONS[kind].runs_here(value):
         yield Declared(path, _emulated_tool(path, value, namespace), value, loaded)
     else:
+        for name in _OBJECTS:
+            _member(path, value, name, dict, "an object")
         yield Declared(path, value, value, loaded)
+
+
+_OBJECTS: Final = ("filters", "headers")
+"""Members of tools that a server runs in which dialects look further."""
 
 
 def _identity(declared: Declared) -> Identity:
@@ -250,7 +256,7 @@ def _allowed(choice: JSON, keys: Mapping[str, Tool]) -> Choice:
         raise RelayError("invalid_value", "tool_choice.mode must be auto or required.", param="tool_choice.mode")
     if not isinstance(listed, list) or not listed:
         raise RelayError("invalid_type", "tool_choice.tools must be a non-empty array.", param="tool_choice.tools")
-    references = [one for one in listed if isinstance(one, dict)]
+    references = [one for one in listed if isinstance(one, dict) and isinstance(one.get("type"), str | None)]
     named = [keys_ for one in references if (keys_ := _keys_of(one, keys)) is not None]
     allowed = tuple(dict.fromkeys(key for some in named for key in some))
     if named and not allowed:

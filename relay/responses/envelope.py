@@ -9,11 +9,15 @@ from __future__ import annotations
 import base64
 import binascii
 import zlib
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-from relay.responses.json import mended_text
+from relay.errors import RelayError
+from relay.responses.json import encoded, loads, mended_text
+
+JSON = dict[str, Any]
 
 _TAG: Final = "relay1."
 
@@ -24,6 +28,38 @@ class Envelope(NamedTuple):
     family: str
     model: str
     blocks: tuple[str, ...]
+
+    def opened(self, is_sound: Callable[[JSON], bool]) -> list[tuple[JSON, str]]:
+        """The blocks as ``(object, source text)``; what ``is_sound`` does not know as made by a translator is left out.
+
+        An envelope has been in the client's hands, and anybody can make one: no block is used before it was here.
+        """
+        return [(block, text) for text in self.blocks if (block := _object(text)) is not None and is_sound(block)]
+
+
+Shapes = Mapping[Any, Mapping[str, type]]
+"""Kinds of blocks (their member ``k``), each with the members that it must have."""
+
+
+def shaped(shapes: Shapes) -> Callable[[JSON], bool]:
+    """For ``Envelope.opened``: whether a block has the members of its kind."""
+
+    def is_sound(block: JSON) -> bool:
+        kind = block.get("k")
+        fields = shapes.get(kind) if isinstance(kind, str) else None
+        return fields is not None and all(isinstance(block.get(name), kind) for name, kind in fields.items())
+
+    return is_sound
+
+
+def _object(text: str) -> JSON | None:
+    """The object that a text is; None where it is none, or one that could not be written into a request again."""
+    try:
+        block = loads(text)
+        encoded([[[[[[[[block]]]]]]]])
+    except (ValueError, RelayError):
+        return None
+    return block if isinstance(block, dict) else None
 
 
 def _check(family: str, model: str, blocks: list[str]) -> int:

@@ -11,7 +11,16 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from relay.errors import RelayError
-from relay.responses.tools import CALL_TYPES, OUTPUT_TYPES, call_id_of, is_call, is_output, key_of, key_of_call
+from relay.responses.tools import (
+    CALL_TYPES,
+    OUTPUT_TYPES,
+    WITH_PARTS,
+    call_id_of,
+    is_call,
+    is_output,
+    key_of,
+    key_of_call,
+)
 
 JSON = dict[str, Any]
 
@@ -70,7 +79,7 @@ def checked_item(item: object, path: str, later: Later | None) -> JSON:
         return {**item, **_message(item.get("role"), item.get("content"), path, later)}
     if kind == "item_reference" and item.get("id") is None:
         raise RelayError("invalid_type", f"{path}.id must be a string.", param=f"{path}.id")
-    if kind in _WITH_PARTS and isinstance(item.get("output"), list):
+    if kind in WITH_PARTS and isinstance(item.get("output"), list):
         item["output"] = checked_parts(item["output"], f"{path}.output", "user", later)
     check = _CHECKS.get(kind)
     if check is not None:
@@ -82,11 +91,10 @@ def checked_item(item: object, path: str, later: Later | None) -> JSON:
 
 
 _NAMES: Final = ("id", "call_id", "name")
-_WITH_PARTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
 
 
 def _message(role: object, content: object, path: str, later: Later | None) -> JSON:
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         expected = ", ".join(sorted(ROLES))
         error = RelayError("invalid_value", f"{path}.role must be one of {expected}.", param=f"{path}.role")
         object_to(error, later if isinstance(role, str) else None)
@@ -212,7 +220,7 @@ def _call(item: JSON, path: str) -> None:
 
 
 def _output(item: JSON, path: str) -> None:
-    if item["type"] in _WITH_PARTS and not isinstance(item.get("output"), str | list):
+    if item["type"] in WITH_PARTS and not isinstance(item.get("output"), str | list):
         message = f"{path}.output must be a string or an array of content parts."
         raise RelayError("invalid_type", message, param=f"{path}.output")
 
@@ -310,7 +318,7 @@ def told(items: list[JSON], *, sealed: bool) -> Told:
         if item["type"] == "agent_message":
             said = _agent_message(item, f"input[{index}]", left_out)
         elif not sealed and any(_is_sealed_part(part) for part in _parts_of(item)):
-            field = "output" if item["type"] in _WITH_PARTS else "content"
+            field = "output" if item["type"] in WITH_PARTS else "content"
             said = {**item, field: _opened(item, field, item[field], left_out)}
         altered = altered or said is not item
         if said is not None:
@@ -319,7 +327,7 @@ def told(items: list[JSON], *, sealed: bool) -> Told:
 
 
 def _parts_of(item: JSON) -> list[Any]:
-    field = "output" if item["type"] in _WITH_PARTS else "content" if item["type"] == "message" else ""
+    field = "output" if item["type"] in WITH_PARTS else "content" if item["type"] == "message" else ""
     parts = item.get(field)
     return parts if isinstance(parts, list) else []
 

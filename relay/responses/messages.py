@@ -46,7 +46,7 @@ class _Reader:
         if role in ("tool", "function"):
             yield path, self._output(message, path)
             return
-        content = _content(message.get("content"))
+        content = _content(message.get("content"), path)
         if isinstance(message.get("refusal"), str):
             content = [{"type": "refusal", "refusal": message["refusal"]}]
         calls = message.get("tool_calls")
@@ -64,7 +64,7 @@ class _Reader:
             yield place, item
 
     def _output(self, message: JSON, path: str) -> JSON:
-        said = _content(message.get("content")) or ""
+        said = _content(message.get("content"), path) or ""
         output: JSON = {
             "type": "function_call_output",
             "output": checked_parts(said, f"{path}.content", "user", self._later) if isinstance(said, list) else said,
@@ -99,16 +99,20 @@ def _function(function: Any, place: str) -> JSON:
     return {"name": function.get("name"), "arguments": arguments}
 
 
-def _content(content: object) -> Any:
+def _content(content: object, path: str) -> Any:
     if not isinstance(content, list):
         return content
     parts: list[Any] = []
-    for part in content:
+    for index, part in enumerate(content):
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "image_url":
             parts.append({"type": "input_image", "image_url": part.get("image_url")})
         elif kind == "file":
-            parts.append({"type": "input_file", **(part.get("file") or {})})
+            file = part.get("file") or {}
+            if not isinstance(file, dict):
+                place = f"{path}.content[{index}].file"
+                raise RelayError("invalid_type", f"{place} must be an object.", param=place)
+            parts.append({"type": "input_file", **file})
         else:
             parts.append(part)
     return parts

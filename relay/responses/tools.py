@@ -114,6 +114,9 @@ CALL_TYPES: Final = frozenset({"function_call", "custom_tool_call", *EMULATED_IT
 """Types that are always calls for the client to answer; see ``is_call`` for the one that is only sometimes."""
 OUTPUT_TYPES: Final = frozenset(item_type + "_output" for item_type in CALL_TYPES)
 
+WITH_PARTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
+"""Outputs that may be content parts."""
+
 
 def is_call(item: JSON) -> bool:
     """Whether the item is a call that the client answers. A search for tools is one only where the client ran it."""
@@ -157,12 +160,10 @@ def output_of(item: JSON, names: Mapping[str, str] | None = None) -> str | list[
     output = item.get("output")
     if item["type"] == "tool_search_output":
         return _found(item, names or {})
-    if item["type"] == "shell_call_output" and isinstance(output, list):
-        return orjson.dumps(output).decode()
     if item["type"] == "apply_patch_call_output":
         return str(output) if output else str(item.get("status", ""))
     if isinstance(output, list):
-        return output
+        return output if item["type"] in WITH_PARTS else orjson.dumps(output).decode()
     return output if isinstance(output, str) else ""
 
 
