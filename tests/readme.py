@@ -9,6 +9,7 @@ from relay.config import markdown_table
 from relay.demo.behaviour import table as demo_table
 from relay.providers.registry import PROVIDERS
 from relay.responses.request import PARAMETERS
+from tests.limits import table as limits_table
 
 README = Path(__file__).parent.parent / "README.md"
 _BLOCK = re.compile(r"<!-- generated: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -27,7 +28,7 @@ def parameters() -> str:
     return "\n".join(lines) + "\n"
 
 
-BLOCKS = {"configuration": markdown_table, "parameters": parameters, "demo": demo_table}
+BLOCKS = {"configuration": markdown_table, "parameters": parameters, "limits": limits_table, "demo": demo_table}
 
 
 def written(text: str) -> str:
