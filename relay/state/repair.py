@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from relay.state.schema import PLACES, beside
 from relay.state.store import LIMIT_S
 
 LOG: Final = logging.getLogger("relay.state")
+SETTLED_S: Final = 0.5  # without a write
 CHUNK: Final = 64  # rows in one step
 FARTHEST: Final = (1 << 63) - 1
 # What a page gives that cannot be read, besides damage: the disk's own word.
@@ -74,21 +76,27 @@ def repair(
     steps: tuple[str, ...],
     reason: str,
     found: tuple[int, int] | None,
+    *,
     live: sqlite3.Connection | None = None,
+    overwritten: bool = False,
 ) -> Generator[None, None, None]:
     """Steps of work; after the last the whole file is in its place.
 
     ``found``: the file in which the damage was met, None if there was none. ``live``: a connection that sees more than
-    the file under the path, which was taken from it.
+    the file under the path, which was taken from it. ``overwritten``: the file has contents of somebody else's choice
+    under a log of ours; both are read.
     Raises: ``Taken``, ``NotNeeded``; ``sqlite3.Error`` and ``OSError`` where the new file cannot be written.
     """
     descriptor = claim(beside(path, ".repairing"))
     if descriptor is None:
         raise Taken
     source: sqlite3.Connection | None = None
+    below: sqlite3.Connection | None = None
     report = Report()
     fresh = beside(path, ".salvaged")
     try:
+        if overwritten:
+            yield from _until_settled(path)
         with schema.exclusive(path):
             if not schema.waits_for_repair(path) and schema.files_of(path).database != found:
                 raise NotNeeded
@@ -99,19 +107,30 @@ def repair(
             beside(fresh, suffix).unlink(missing_ok=True)
         schema.create(fresh, steps[: version or len(steps)])
         if source is not None and version:
-            source.execute("ATTACH ? AS fresh", (str(fresh),))
-            source.execute("PRAGMA fresh.synchronous = OFF")  # counts for nothing until it is flushed as a whole
-            source.execute("PRAGMA fresh.journal_mode = MEMORY").fetchall()
-            yield from _copy(source, report)
-            source.execute("DETACH fresh")
+            yield from _copy(source, fresh, report)
+        if overwritten:
+            below = sqlite3.connect(f"{aside.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
+            yield from _copy(below, fresh, report)
+        yield from _tie(fresh, report)
         _flush(fresh)
         with schema.exclusive(path):
             schema.put_in_place(path, fresh)
         LOG.error("the response store %s was made anew: %s", path, report.words())
     finally:
-        if source is not None and source is not live:
-            source.close()
+        for connection in (below, source):
+            if connection is not None and connection is not live:
+                connection.close()
         os.close(descriptor)
+
+
+def _until_settled(path: Path) -> Iterator[None]:
+    """Who copies a file over ours may be at it still."""
+    seen, since = schema.stamp_of(path), time.monotonic()
+    while time.monotonic() - since < SETTLED_S:
+        time.sleep(0.02)  # on the writer's thread, which has nothing else to do
+        if (now := schema.stamp_of(path)) != seen:
+            seen, since = now, time.monotonic()
+        yield
 
 
 def _source(aside: Path, known: int) -> tuple[sqlite3.Connection | None, int]:
@@ -155,8 +174,16 @@ def _pass_unread(error: sqlite3.Error) -> None:
 # -- rows ---------------------------------------------------------------------------------------------------------
 
 
-def _copy(connection: sqlite3.Connection, report: Report) -> Iterator[None]:
-    report.expected = _expected(connection)
+def _copy(connection: sqlite3.Connection, fresh: Path, report: Report) -> Iterator[None]:
+    """All that ``connection`` can read of the tables of the new file, into that one where it is not there yet."""
+    try:
+        connection.execute("ATTACH ? AS fresh", (str(fresh),))
+    except sqlite3.Error as error:
+        _pass_unread(error)
+        return
+    connection.execute("PRAGMA fresh.synchronous = OFF")  # counts for nothing until it is flushed as a whole
+    connection.execute("PRAGMA fresh.journal_mode = MEMORY").fetchall()
+    report.expected = _expected(connection) if report.expected is None else report.expected
     rows = connection.execute("SELECT name, sql FROM fresh.sqlite_master WHERE type = 'table' ORDER BY rowid")
     for name, sql in rows.fetchall():
         if name.startswith("sqlite_"):
@@ -165,8 +192,7 @@ def _copy(connection: sqlite3.Connection, report: Report) -> Iterator[None]:
             yield from _copy_by_key(connection, name, report)
         else:
             yield from _copy_by_rowid(connection, name, report)
-    yield from _tie(connection, report)
-    report.kept = connection.execute("SELECT count(*) FROM fresh.responses").fetchone()[0]
+    connection.execute("DETACH fresh")
 
 
 def _expected(connection: sqlite3.Connection) -> int | None:
@@ -328,36 +354,45 @@ def _rows_by_key(
 # -- what ties rows of different tables together ------------------------------------------------------------------
 
 
-def _tie(connection: sqlite3.Connection, report: Report) -> Iterator[None]:
+def _tie(fresh: Path, report: Report) -> Iterator[None]:
     """No response without its items, no items that nobody will let go, no log with a gap."""
+    connection = sqlite3.connect(fresh, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA synchronous = OFF")
+    try:
+        yield from _tied(connection, report)
+    finally:
+        connection.close()
 
+
+def _tied(connection: sqlite3.Connection, report: Report) -> Iterator[None]:
     def run(statement: str, *values: int) -> int:
         return connection.execute(statement, values).rowcount
 
-    report.lose("responses", run("DELETE FROM fresh.responses WHERE seq NOT IN (SELECT seq FROM fresh.segments)"))
+    report.lose("responses", run("DELETE FROM main.responses WHERE seq NOT IN (SELECT seq FROM main.segments)"))
     yield
     run(
-        "INSERT OR IGNORE INTO fresh.garbage (seq) SELECT seq FROM fresh.segments s "
-        "WHERE NOT EXISTS (SELECT 1 FROM fresh.responses WHERE seq = s.seq) "
-        "AND NOT EXISTS (SELECT 1 FROM fresh.segments c WHERE c.parent = s.seq)"
+        "INSERT OR IGNORE INTO main.garbage (seq) SELECT seq FROM main.segments s "
+        "WHERE NOT EXISTS (SELECT 1 FROM main.responses WHERE seq = s.seq) "
+        "AND NOT EXISTS (SELECT 1 FROM main.segments c WHERE c.parent = s.seq)"
     )
     yield
     if "items" in report.gaps:
         yield from _find_items(connection)
-    run("DELETE FROM fresh.items WHERE seq NOT IN (SELECT seq FROM fresh.segments)")
+    run("DELETE FROM main.items WHERE seq NOT IN (SELECT seq FROM main.segments)")
     yield
     has_logs = connection.execute(
-        "SELECT count(*) FROM fresh.sqlite_master WHERE type = 'table' AND name IN ('logs', 'events')"
+        "SELECT count(*) FROM main.sqlite_master WHERE type = 'table' AND name IN ('logs', 'events')"
     ).fetchone()[0]
     if has_logs == 2:
         report.lose("logs", run(_GAPPY, *(PLACES,) * 3))
-        run("DELETE FROM fresh.events WHERE place / ? NOT IN (SELECT seq FROM fresh.logs)", PLACES)
+        run("DELETE FROM main.events WHERE place / ? NOT IN (SELECT seq FROM main.logs)", PLACES)
+    report.kept = connection.execute("SELECT count(*) FROM main.responses").fetchone()[0]
 
 
 _GAPPY: Final = """
-DELETE FROM fresh.logs WHERE following > 0 AND (
+DELETE FROM main.logs WHERE following > 0 AND (
   SELECT count(*) = 0 OR max(place) - min(place) + 1 <> count(*) OR max(place) <> logs.seq * ? + logs.following - 1
-  FROM fresh.events WHERE place >= logs.seq * ? AND place < (logs.seq + 1) * ?
+  FROM main.events WHERE place >= logs.seq * ? AND place < (logs.seq + 1) * ?
 )
 """
 
@@ -366,12 +401,12 @@ def _find_items(connection: sqlite3.Connection) -> Iterator[None]:
     """The index of items, from the items."""
     last = -FARTHEST
     while rows := connection.execute(
-        f"SELECT seq, input, output FROM fresh.segments WHERE seq > ? ORDER BY seq LIMIT {CHUNK}", (last,)
+        f"SELECT seq, input, output FROM main.segments WHERE seq > ? ORDER BY seq LIMIT {CHUNK}", (last,)
     ).fetchall():
         for seq, *blobs in rows:
             ids = frozenset[str]().union(*(item_ids(decode(blob)) for blob in blobs))
             connection.executemany(
-                "INSERT OR IGNORE INTO fresh.items (id, seq) VALUES (?, ?)", [(id, seq) for id in ids]
+                "INSERT OR IGNORE INTO main.items (id, seq) VALUES (?, ?)", [(id, seq) for id in ids]
             )
         last = rows[-1][0]
         yield

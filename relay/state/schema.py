@@ -84,6 +84,23 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+class Stamp(NamedTuple):
+    changed_ns: int
+    size_bytes: int
+
+    def written(self) -> bytes:
+        return b"%d %d" % self
+
+
+def stamp_of(path: Path) -> Stamp | None:
+    """When and to what size the file was last written; None if it is not there."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return Stamp(status.st_mtime_ns, status.st_size)
+
+
 def is_damage(error: sqlite3.Error) -> bool:
     return primary_code(error) in _DAMAGED
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 from relay.state import rows, schema
 from relay.state.calendar import Doubt, ExpiryClock
 from relay.state.locks import WriteQueue
+from relay.state.place import Moved, Place
 from relay.state.repair import NotNeeded, Taken, repair
 from relay.state.rows import Bounds
 from relay.state.store import LIMIT_S, StoreBroken, StoreError, StoreUnusable
@@ -73,13 +74,6 @@ def _is_busy(error: sqlite3.Error | OSError) -> bool:
     return schema.is_busy(error) if isinstance(error, sqlite3.Error) else isinstance(error, TimeoutError)
 
 
-class Moved(Exception):
-    """The file under the path, or its log, is not the one that is open; ``committed``: into the one that is open."""
-
-    def __init__(self, *, committed: bool = False) -> None:
-        self.committed = committed
-
-
 @dataclass(eq=False, slots=True)
 class Job:
     """Work for the writer, and who waits if anyone. ``undo`` takes it back where that one was told that it failed."""
@@ -109,11 +103,12 @@ class Writer:
         self._lock = threading.Lock()  # over _queued_bytes, which two threads change
         self._write_queue = WriteQueue(schema.beside(path, ".writing"), LIMIT_S)
         self._connection: sqlite3.Connection | None = None
-        self._files: schema.Files | None = None
+        self._place: Place | None = None
         self._doubted: Doubt | None = None  # as the file has it
         self._repair: Generator[None, None, None] | None = None
         self._damage: str | None = None  # what is being repaired, here or by another process
         self._found: tuple[int, int] | None = None  # the file that it was found in
+        self._overwritten = False
         self._live = False  # the connection sees more than the file under the path
         self._next_repair = 0.0
         self._again: list[Job] = []  # to be done in the file that follows the one that was taken away
@@ -306,7 +301,7 @@ class Writer:
         except Moved as error:
             for job in group:
                 job.landed = job.landed or error.committed
-            self._on_moved(group)
+            self._on_moved(group, error.overwritten)
             return
         if self.fault is not None:
             LOG.warning("the response store %s is good again", self._path)
@@ -420,8 +415,9 @@ class Writer:
 
     def _empty_log(self, connection: sqlite3.Connection) -> bool:
         """Copy all of the log into the database and cut it, with no writer beside; false if a reader is in the way."""
-        with self._write_queue.turn():
-            self._check_place()
+        with self._write_queue.turn(), self._checkpointing() as may:
+            if not may:
+                return False
             connection.execute(f"PRAGMA busy_timeout = {READER_WAIT_MS}")
             try:
                 busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -433,11 +429,21 @@ class Writer:
 
     def _checkpoint(self, connection: sqlite3.Connection) -> None:
         """Copy the log into the database, beside the other writers as long as the log is of a reasonable size."""
-        self._check_place()
-        pages = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
+        with self._checkpointing() as may:
+            pages = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1] if may else 0
         if pages > WAL_LIMIT_PAGES:
             self._empty_log(connection)
         self._written_bytes = 0
+
+    @contextmanager
+    def _checkpointing(self) -> Iterator[bool]:
+        """Whether this process may make a checkpoint now. Raises: ``Moved``."""
+        self._check_place()
+        if self._place is None:
+            yield False
+            return
+        with self._place.checkpoint() as may:
+            yield may
 
     def _shrink(self, connection: sqlite3.Connection) -> None:
         """Give free pages back to the disk, a few at a time, where they are many."""
@@ -454,9 +460,9 @@ class Writer:
         """The connection, opened again if there is none. Raises: as ``schema.open_writer``, and ``Moved``."""
         if self._connection is not None:
             return self._connection
-        first = self._files is None
+        first = self._place is None
         self._connection = schema.open_writer(self._path, self._steps)
-        self._files = schema.files_of(self._path)
+        self._place = Place(self._path)
         if first:
             self._doubted = rows.read_doubt(self._connection)
             self._expiry.start(rows.youngest(self._connection), self._doubted)
@@ -464,17 +470,18 @@ class Writer:
         return self._connection
 
     def _drop(self) -> None:
-        if self._connection is not None and self._files is not None:
+        if self._connection is not None and self._place is not None:
+            self._place.close()
             connection, self._connection = self._connection, None
             try:
-                schema.let_go(self._path, connection, self._files)
+                schema.let_go(self._path, connection, self._place.files)
             except sqlite3.Error as error:
                 LOG.warning("closing the response store: %s", error)
 
     def _check_place(self, *, committed: bool = False) -> None:
         """Raises: ``Moved`` if a commit now would not be, or was not, one to the file that everybody opens."""
-        if schema.files_of(self._path) != self._files:
-            raise Moved(committed=committed)
+        if self._place is not None:
+            self._place.check(committed=committed)
 
     def _keep_doubt(self, connection: sqlite3.Connection) -> None:
         """A doubt about the clock is in the file no later than what was made under it."""
@@ -489,13 +496,16 @@ class Writer:
             return doubt is not kept
         return abs(doubt.time_s - kept.time_s) >= EXPIRY_PERIOD_S
 
-    def _on_moved(self, group: list[Job]) -> None:
+    def _on_moved(self, group: list[Job], overwritten: str) -> None:
         """The file or its log was taken away or replaced: go over to what is there, or bring what is open there."""
-        now, then = schema.files_of(self._path), self._files
+        now, then = schema.files_of(self._path), self._place.files if self._place is not None else None
         self._again = [job for job in group if job.loop is not None or job.deletes]
         if schema.waits_for_repair(self._path):
             self._drop()
             self._note_damage("another process found it damaged")
+        elif overwritten:
+            self._drop()
+            self._note_damage(f"somebody else wrote into {overwritten} while it was open", overwritten=True)
         elif now.database is None or (then is not None and now.database == then.database):
             what = "it was removed or renamed" if now.database is None else "its log was removed or replaced"
             self._live = True
@@ -506,7 +516,8 @@ class Writer:
 
     # -- repair ---------------------------------------------------------------------------------------------------
 
-    def _note_damage(self, reason: str) -> None:
+    def _note_damage(self, reason: str, *, overwritten: bool = False) -> None:
+        self._overwritten = overwritten
         self._found = schema.files_of(self._path).database
         self._damage = reason
         self._blame(StoreBroken(_REASONS[sqlite3.SQLITE_CORRUPT], detail=reason))
@@ -520,25 +531,32 @@ class Writer:
                 if not self._live:
                     self._drop()
                 source = self._connection if self._live else None
-                self._repair = repair(self._path, self._steps, self._damage or "", self._found, source)
+                reason = self._damage or ""
+                self._repair = repair(
+                    self._path, self._steps, reason, self._found, live=source, overwritten=self._overwritten
+                )
             next(self._repair)
+            return
         except StopIteration:
             self._next_repair = time.monotonic() + REPAIR_PAUSE_S
-            self._after_repair()
         except NotNeeded:
-            self._after_repair()
+            pass
         except Taken:
             self._repair = None
+            return
         except (sqlite3.Error, OSError, StoreUnusable) as error:
             self._repair = None
             self._next_repair = time.monotonic() + 1.0
             LOG.error("the repair of the response store %s failed, it is tried again: %s", self._path, error)
             self._settled.set()
+            return
         except Exception:  # the outermost boundary of this thread, which must not end
             self._repair = None
             self._next_repair = time.monotonic() + REPAIR_PAUSE_S
             LOG.exception("the repair of the response store %s failed, it is tried again", self._path)
             self._settled.set()
+            return
+        self._after_repair()
 
     def _after_repair(self) -> None:
         """Go over to the file that is there now, with what was left to be done in it."""

@@ -325,6 +325,85 @@ def test_another_file_in_its_place_gets_what_is_committed_from_then_on(
     assert "another file has come into the place" in caplog.text
 
 
+@pytest.mark.parametrize("emptied", [False, True], ids=["under-its-log", "without-a-log"])
+def test_a_backup_that_is_copied_over_the_file_is_noticed_before_the_next_answer(
+    path: Path, emptied: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same inode, other contents: nothing that SQLite looks at says so."""
+    monkeypatch.setattr(writer, "CHECKPOINT_BYTES", 1 << 30)
+
+    async def body(store: SqliteStore) -> None:
+        await one_turn(store)
+        await store.delete("resp_nobody", "ann")  # empties the log: the file holds it all
+        backup = path.with_name("backup")
+        shutil.copy(path, backup)
+        await fill(store)
+        if emptied:
+            await store.delete("resp_nobody", "ann")
+        before = schema.files_of(path)
+        shutil.copyfile(backup, path)
+        assert schema.files_of(path) == before
+        for number in range(20):
+            await store.commit(*turn(f"then{number}", TEXT), "ann", parent=f"resp_then{number - 1}" if number else None)
+        if not emptied:
+            assert await kept(store) == set(range(TURNS))  # its log had it
+        for suffix in ("", "-wal", "-shm"):
+            shutil.copy(schema.beside(path, suffix), path.parent / f"copy{suffix}")
+
+    with caplog.at_level(logging.ERROR, "relay.state"):
+        with_store(path, body)
+    assert "somebody else wrote into it" in caplog.text
+
+    async def afresh(store: SqliteStore) -> None:
+        assert await store.get("resp_a", "ann") is not None
+        for number in range(20):
+            assert len(await store.load_chain(f"resp_then{number}", "ann") or ()) == 3 * (number + 1)
+
+    with_store(path.parent / "copy", afresh)
+
+
+def test_a_log_that_is_cut_off_is_noticed_before_the_next_answer(path: Path) -> None:
+    async def body(store: SqliteStore) -> None:
+        await one_turn(store)
+        await store.delete("resp_nobody", "ann")
+        await store.commit(*turn("b"), "ann")
+        os.truncate(schema.beside(path, "-wal"), 0)
+        for number in range(20):
+            await store.commit(*turn(f"then{number}", TEXT), "ann")
+        for suffix in ("", "-wal", "-shm"):
+            shutil.copy(schema.beside(path, suffix), path.parent / f"copy{suffix}")
+
+    with_store(path, body)
+
+    async def afresh(store: SqliteStore) -> None:
+        assert await store.get("resp_a", "ann") is not None
+        for number in range(20):
+            assert await store.get(f"resp_then{number}", "ann") is not None
+
+    with_store(path.parent / "copy", afresh)
+
+
+def test_checkpoints_of_other_processes_are_not_taken_for_somebody_elses(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(writer, "CHECKPOINT_BYTES", 1)
+
+    async def body(store: SqliteStore) -> None:
+        second, third = SqliteStore(path), SqliteStore(path)
+        for number in range(30):
+            await asyncio.gather(
+                *(one.commit(*turn(f"{name}{number}", TEXT), "ann") for one, name in ((store, "a"), (second, "b")))
+            )
+            if not number % 10:
+                await third.delete(f"resp_a{number}", "ann")
+        await asyncio.gather(second.close(), third.close())
+        await store.commit(*turn("last"), "ann")
+
+    with_store(path, body)
+    assert caplog.records == []
+    assert asides(path) == []
+
+
 def test_who_closes_last_does_not_delete_the_log_of_the_new_file(path: Path) -> None:
     """SQLite deletes the log by its name, and the name is the new file's by then."""
 
