@@ -39,6 +39,7 @@ class Job:
     tokens: int = 1
     stamped: bool = False
     input_bytes: int = 0
+    input_items: int = 0
     streams: int = 1
     rounds: int = 1  # answers a connection
     spread_s: float = 0.0  # over which the streams start
@@ -93,7 +94,13 @@ class Crowd:
         self._tally = tally
         self._form = FORMS[job.format, job.transport]
         content = body(
-            job.format, job.transport, job.model, store=job.store, input_bytes=job.input_bytes, tokens=job.tokens
+            job.format,
+            job.transport,
+            job.model,
+            store=job.store,
+            input_bytes=job.input_bytes,
+            tokens=job.tokens,
+            input_items=job.input_items,
         )
         self._request = wire(job.format, job.transport, content)
         self._left: dict[Connection, int] = {}

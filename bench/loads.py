@@ -256,6 +256,17 @@ LOADS: Final[dict[str, Load]] = {
             latency=True,
         ),
         Load(
+            "neighbour",
+            "50 paced streams while the worst request of 1 MB a second arrives: 99,000 empty items",
+            "token",
+            "demo-stamp-tokens-{tokens}-pace-100",
+            {**_paced(50, 100), "aside": {**_ASIDE, "every_s": 1.0, "input_items": 99_000}},
+            _and(_DIRECT, cells=_one(_CHAT, _SOCKET)),
+            {**_QUICK_PACED, "aside": {**_ASIDE, "every_s": 0.02, "input_bytes": 10_000, "input_items": 1_000}},
+            {"chat → SSE": Target("added_p999_ms", 20.0), "chat → WebSocket": Target("added_p999_ms", 20.0)},
+            latency=True,
+        ),
+        Load(
             "many",
             "open streams: memory each",
             "bytes",

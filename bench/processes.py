@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ from bench.proc import family
 
 ROOT: Final = Path(__file__).parent.parent
 MOST_CONNECTIONS: Final = 30_000
+_ASIDE_CONNECTIONS: Final = 100
 _START_S: Final = 20.0
 _LITELLM_START_S: Final = 90.0
 _STOP_S: Final = 5.0
@@ -148,10 +150,13 @@ def _port_in(line: bytes) -> int:
 
 def configuration(folder: Path, ports: dict[str, int], dialects: Sequence[str]) -> Path:
     """The relay's configuration: an upstream a dialect, named like it, and ``aside``, a chat upstream of its own."""
+    # as many as the descriptors allow: the relay would lower what is more, and say so
+    _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(MOST_CONNECTIONS, (descriptors - 2 * _ASIDE_CONNECTIONS) // (len(dialects) + 1))
     lines = [
         "[server]",
         'log_level = "warning"',
-        f"max_connections = {MOST_CONNECTIONS}",
+        f"max_connections = {most}",
         "drain_timeout_s = 0.5",
         "[store]",
         f'path = "{folder / "relay.sqlite"}"',
@@ -162,8 +167,8 @@ def configuration(folder: Path, ports: dict[str, int], dialects: Sequence[str]) 
             f"[upstreams.{name}]",
             f'dialect = "{dialect}"',
             f'base_url = "http://127.0.0.1:{ports[demo]}{UPSTREAMS[dialect]}"',
-            'api_key = "none"',
-            f"max_connections = {MOST_CONNECTIONS}",
+            'api_key = "bench-upstream-key"',
+            f"max_connections = {_ASIDE_CONNECTIONS if name == 'aside' else most}",
             "connect_timeout_s = 60",  # as nginx's: a machine that is full is not what is measured
         ]
     path = folder / "relay.toml"

@@ -32,9 +32,18 @@ def history(size_bytes: int, seed: int = 5) -> list[dict[str, Any]]:
     return messages
 
 
-def body(format: str, transport: str, model: str, *, store: bool, input_bytes: int, tokens: int) -> dict[str, Any]:
-    """A request body; ``input_bytes`` 0 is one word."""
+def worst(size_bytes: int, items: int) -> list[Any]:
+    """An input of about ``size_bytes`` with so many items that say nothing: what costs a relay most for its size."""
+    return [*[""] * items, {"role": "user", "content": "x" * max(1, size_bytes - 3 * items)}]
+
+
+def body(
+    format: str, transport: str, model: str, *, store: bool, input_bytes: int, tokens: int, input_items: int = 0
+) -> dict[str, Any]:
+    """A request body; ``input_bytes`` 0 is one word, ``input_items`` are ``worst`` (of Responses only)."""
     messages = history(input_bytes) if input_bytes else [{"role": "user", "content": "Go."}]
+    if input_items and format == "responses":
+        messages = worst(input_bytes, input_items)
     if format == "chat":
         asked: dict[str, Any] = {"model": model, "messages": messages}
         if transport == "sse":

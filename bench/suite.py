@@ -178,7 +178,16 @@ def _run_cell(stack: Stack, row: Row, quick: bool) -> tuple[Figures, str]:
         if job["streams"] < wanted:
             row.notes[f"{job['streams']:,} streams: the limit of open files allows no more"] = None
     if not quick and job["kind"] != "hold":
-        warm = {**job, **_WARM, "stamped": False, "window_s": 0.0, "spread_s": 0.0, "aside": None, "input_bytes": 0}
+        warm = {
+            **job,
+            **_WARM,
+            "stamped": False,
+            "window_s": 0.0,
+            "spread_s": 0.0,
+            "aside": None,
+            "input_bytes": 0,
+            "input_items": 0,
+        }
         warm["model"] = f"{cell.upstream}/{_WARM_MODEL}" if cell.server == "relay" else _WARM_MODEL
         result = stack.run(warm)
         if "failed" in result:

@@ -62,7 +62,7 @@ def _doubts(settings: Settings) -> Iterator[str]:
         names = ", ".join(dict.fromkeys(short))
         yield (
             f"a key or header of {names} has fewer than {SHORTEST} characters: it is kept out of the log and of errors "
-            "only after Bearer and as the value of a header for keys"
+            "only where it stands as a bearer or as the value of a header for keys"
         )
     open_to_all = [origin for origin in ("*", "null") if origin in settings.server.allowed_origins]
     own = [one.name for one in settings.upstreams if one.api_key]
