@@ -684,3 +684,23 @@ def test_odd_chat_messages(messages: Any, param: str) -> None:
     with pytest.raises(RelayError) as caught:
         from_messages(messages)
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"input": [""] * 4}, "input"),
+        ({"messages": [{"role": "user", "content": ""}] * 4}, "messages"),
+        ({"input": ["", {"role": "user", "content": [{"type": "input_text", "text": ""}] * 4}]}, "input[1].content"),
+        ({"input": ["", {"type": "tool_search_output", "tools": [{}] * 4}]}, "input[1].tools"),
+    ],
+)
+def test_items_and_their_parts_are_counted_before_they_are_read(body: dict[str, Any], param: str) -> None:
+    """Decision 61."""
+    with pytest.raises(RelayError, match="at most 3") as caught:
+        parse({"model": "m", **body}, max_items=3)
+    assert (caught.value.status, caught.value.param) == (400, param)
+    parse(
+        {"model": "m", "input": ["", {"role": "user", "content": [{"type": "input_text", "text": ""}] * 3}, "x"]},
+        max_items=3,
+    )
