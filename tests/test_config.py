@@ -753,3 +753,25 @@ def test_the_readme_table_has_one_line_a_row() -> None:
     )
     assert "`33554432` (32 MiB)" in markdown_table()
     assert "`10737418240` (10 GiB)" in markdown_table()
+
+
+@pytest.mark.parametrize(
+    ("server", "upstream", "shared"),
+    [
+        ("", "", True),  # one person's relay
+        ('auth = "passthrough"', "", False),
+        ('auth = "passthrough"', "shared_ids = true", True),
+        ("", "shared_ids = false", False),
+        ("[keys]\nme = 'env:ME'", "", False),
+        ("[keys]\nme = 'env:ME'", "shared_ids = true", True),
+        ("auth = 'keys'\n[keys]\nme = 'env:ME'", "", False),
+    ],
+)
+def test_ids_that_nobody_made_here_pass_where_all_clients_are_one_person(
+    tmp_path: Path, server: str, upstream: str, shared: bool
+) -> None:
+    text = f'[server]\n{server}\n{LOCAL}allow_ids = ["vs_1", "file-*"]\n{upstream}\n'
+    settings = read(tmp_path, text, {"ME": "sk-me-long-key"})
+    (one,) = settings.upstreams
+    assert settings.shares_ids(one) is shared
+    assert one.allow_ids == ("vs_1", "file-*")

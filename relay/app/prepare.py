@@ -18,6 +18,7 @@ from relay.app.guard import Caller
 from relay.app.heavy import ALWAYS, weight_of
 from relay.app.media import fetch_media
 from relay.app.memory import held_bytes
+from relay.app.ownership import item_not_found, owned, previous_not_found
 from relay.app.services import Services, Upstream
 from relay.app.turn import Plan
 from relay.config import PromptSettings
@@ -139,7 +140,7 @@ async def prepare(
             measured=transport == "websocket",
         ),
     )
-    request = draft.request
+    request = await owned(services, draft.request, upstream, caller, resolved.own, template, weight)
     media = await fetch_media(services, upstream, request, draft.needed, owner) if draft.needed else {}
     spoken = request.with_params(previous_response_id=None) if request.resolved else request
     if not theirs:
@@ -288,7 +289,8 @@ async def resolve(
 ) -> Resolved:
     """Put the previous response's window in front, and items in the place of references to them.
 
-    ``keeper`` is the upstream where it keeps responses itself: what the relay does not know is then its question.
+    ``keeper`` is the upstream where it keeps responses itself: what the relay does not know is then its question, once
+    ``ownership`` has let it pass.
     Raises: RelayError ``previous_response_not_found``; ``not_found`` for an item.
     """
     previous = request.previous_response_id
@@ -303,16 +305,15 @@ async def resolve(
         return Resolved(request.with_window(window, own), own, previous if is_stored else None)
     stored = await services.store.get(previous, caller.owner)
     if stored is None and keeper is not None:
-        await _check_upstream_owner(services, keeper, previous, caller)
         return Resolved(request, own)
     if stored is None or stored.response.get("status") not in ("completed", "incomplete"):
-        raise not_found(previous)
+        raise previous_not_found(previous)
     if (stored.extra or {}).get("n", 1) > 1:
         message = f"The response '{previous}' holds several answers (n) and cannot be continued."
         raise RelayError("invalid_request", message, param="previous_response_id")
     chain = await services.store.load_chain(previous, caller.owner)
     if chain is None:
-        raise not_found(previous)
+        raise previous_not_found(previous)
     return Resolved(request.with_window(chain, own), own, previous)
 
 
@@ -322,28 +323,6 @@ async def _is_stored(services: Services, previous: str, caller: Caller) -> bool:
         return await services.store.get(previous, caller.owner) is not None
     except StoreError:
         return False
-
-
-def not_found(previous: str) -> RelayError:
-    """The exact error that clients recover from (responses-api.md §3.10)."""
-    return RelayError(
-        "previous_response_not_found",
-        f"Previous response with id '{previous[:256]}' not found.",
-        param="previous_response_id",
-    )
-
-
-def _is_shared(services: Services, keeper: Upstream) -> bool:
-    """Whether several owners may stand behind the one account that the upstream knows (decision 29)."""
-    return bool(services.settings.keys) or keeper.settings.api_key is not None
-
-
-async def _check_upstream_owner(services: Services, keeper: Upstream, previous: str, caller: Caller) -> None:
-    """Only the owner who made a response continues it; where the client has its own account the upstream looks."""
-    if not _is_shared(services, keeper):
-        return
-    if await services.store.find_upstream(previous, caller.owner) != keeper.settings.name:
-        raise not_found(previous)
 
 
 async def _dereferenced(
@@ -358,22 +337,11 @@ async def _dereferenced(
         known = memory.find_item(item["id"]) or await services.store.find_item(item["id"], caller.owner)
         if known is not None:
             found.append(known)
-        elif keeper is not None and await _may_refer(services, keeper, item["id"], caller):
+        elif keeper is not None:
             found.append(item)
         else:
-            message = (
-                f"Item with id '{item['id'][:256]}' not found. Items are not persisted when 'store' is false: "
-                "send the item itself, or remove it from your input."
-            )
-            raise RelayError("not_found", message, param=f"input[{index}].id", code="item_not_found")
+            raise item_not_found(item["id"], f"input[{index}].id")
     return found
-
-
-async def _may_refer(services: Services, keeper: Upstream, item_id: str, caller: Caller) -> bool:
-    """Whether an item that the upstream keeps is this owner's, as far as the upstream cannot tell."""
-    if not _is_shared(services, keeper):
-        return True
-    return await services.store.find_upstream(item_id, caller.owner) == keeper.settings.name
 
 
 def _refers(items: list[JSON]) -> bool:

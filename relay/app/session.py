@@ -365,9 +365,10 @@ class Session:
             return
         # a warm-up is local: nobody generates (decision 37)
         response = emitter.conclude("completed")
-        if keep is not None:
+        kept = keep(response) if keep is not None else None
+        if kept is not None:
             await attachment.flush()
-            await keep(response)
+            await kept()
         emitter.terminal()
         await attachment.finish(response)
 

@@ -5,14 +5,16 @@ Source: responses-api.md §1.3-1.6; decisions 21, 29, 39, 42.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from relay.app.exchange import Exchange
+from relay.app.ownership import learned
 from relay.app.refusals import refusal
-from relay.app.services import Upstream
+from relay.app.services import Upstream, log
 from relay.errors import RelayError
 from relay.responses.json import loads
+from relay.state.store import StoreError
 from relay.upstream import Answer
 
 LIMIT_BYTES: Final = 64 * 1024 * 1024
@@ -55,6 +57,11 @@ async def _ask(exchange: Exchange, upstream: Upstream, method: str, suffix: str 
 
 async def _pass(exchange: Exchange, upstream: Upstream, method: str, suffix: str = "") -> None:
     """Ask, and pass the JSON on. Raises: RelayError."""
+    status, content = await _asked(exchange, upstream, method, suffix)
+    await exchange.json(status, content)
+
+
+async def _asked(exchange: Exchange, upstream: Upstream, method: str, suffix: str = "") -> tuple[int, Any]:
     answer = await _ask(exchange, upstream, method, suffix)
     try:
         body = await answer.body(LIMIT_BYTES)
@@ -64,7 +71,19 @@ async def _pass(exchange: Exchange, upstream: Upstream, method: str, suffix: str
         content = loads(body)
     except ValueError:
         raise RelayError("upstream_bad_response", "The upstream did not answer with JSON.") from None
-    await exchange.json(answer.status, content)
+    return answer.status, content
+
+
+async def _learn(exchange: Exchange, upstream: Upstream, response: Any) -> None:
+    """What ran in the background is first seen whole when it is asked for (outliving.md 52)."""
+    if not isinstance(response, dict) or not response.get("background") or not response.get("output"):
+        return
+    objects = learned(exchange.services, upstream, response, stored=True)
+    try:
+        if objects.ids:
+            await exchange.services.store.remember_upstream(objects, exchange.caller.owner)
+    except StoreError as error:
+        log.warning("whose the objects of %s are is not noted: %s (%s)", exchange.id, error.message, error.detail)
 
 
 class _Replay:
@@ -101,7 +120,9 @@ async def retrieve(exchange: Exchange) -> None:
         if _wants_stream(exchange):
             await exchange.run(_Replay(exchange, upstream))
         else:
-            await _pass(exchange, upstream, "GET")
+            status, content = await _asked(exchange, upstream, "GET")
+            await _learn(exchange, upstream, content)
+            await exchange.json(status, content)
         return
     stored = await exchange.services.store.get(exchange.id, exchange.caller.owner)
     if stored is None:

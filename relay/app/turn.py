@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -97,7 +97,9 @@ class Plan:
 
 
 class Turn:
-    """Runs a plan. ``commit(response)`` is awaited between the last item and the terminal event; it may alter it."""
+    """Runs a plan. What ``commit(response)`` gives is awaited between the last item and the terminal event; it may
+    alter the response.
+    """
 
     __slots__ = (
         "_attempts",
@@ -126,7 +128,7 @@ class Turn:
         plan: Plan,
         emitter: Emitter,
         attachment: Attachment,
-        commit: Callable[[dict[str, Any]], Coroutine[Any, Any, None]] | None = None,
+        commit: Callable[[dict[str, Any]], Callable[[], Awaitable[None]] | None] | None = None,
     ) -> None:
         self.services = services
         self.plan = plan
@@ -240,9 +242,7 @@ class Turn:
             response = self._conclude(done)
         except RelayError as error:
             return await self._fail(error)
-        if self._commit is not None:
-            await self._flush()
-            await self._commit(response)
+        await self._keep(response)
         self.emitter.terminal()
         await self.attachment.finish(response)
         self._mark_first()
@@ -272,12 +272,16 @@ class Turn:
         except RelayError:  # the output's bound, met again while closing: what is closed is closed
             response = self.emitter.response
             response["status"], response["error"] = "failed", error.stream_error()
-        if self._commit is not None:
-            await self._flush()
-            await self._commit(response)
+        await self._keep(response)
         self.emitter.terminal()
         await self.attachment.finish(response)
         return f"failed:{response['error']['code']}"
+
+    async def _keep(self, response: dict[str, Any]) -> None:
+        keep = self._commit(response) if self._commit is not None else None
+        if keep is not None:
+            await self._flush()
+            await keep()
 
     async def _compacted(self) -> Done:
         """Fold the window into a compaction item; then, unless that was all, answer over what is left."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,7 +54,9 @@ def load(
     settings = Settings(
         server=_server(source, tables["server"], server or {}, bool(tables["keys"])),
         keys={name: source.value(ROWS["keys"]["NAME"], "keys", name, key) for name, key in tables["keys"].items()},
-        upstreams=_upstreams(source, tables["upstreams"], upstreams),
+        upstreams=_upstreams(
+            source, tables["upstreams"], upstreams, several=tables["server"].get("auth") == "passthrough"
+        ),
         models={
             name: source.value(ROWS["models"]["PATTERN"], "models", name, target)
             for name, target in tables["models"].items()
@@ -160,7 +163,10 @@ def _server(source: _Source, table: dict[str, Any], flags: Mapping[str, Any], ha
     return settings
 
 
-def _upstreams(source: _Source, tables: dict[str, Any], flags: Sequence[str]) -> tuple[UpstreamSettings, ...]:
+def _upstreams(
+    source: _Source, tables: dict[str, Any], flags: Sequence[str], *, several: bool
+) -> tuple[UpstreamSettings, ...]:
+    """``several``: the file says that clients bring keys of their own, so that not all of them are one person."""
     found: dict[str, UpstreamSettings] = {}
     for name, table in tables.items():
         label = f"upstreams.{_quoted(name)}"
@@ -177,7 +183,13 @@ def _upstreams(source: _Source, tables: dict[str, Any], flags: Sequence[str]) ->
                 place = Place("environment", source.folder, source.environ)
                 key = read(f"env:{variable}", ROWS["upstreams.NAME"]["api_key"], place)
                 found[name] = _upstream(name, {"dialect": dialect, "base_url": base_url, "api_key": key})
-    return tuple(found.values())
+    return tuple(
+        replace(one, shared_ids=False) if several and one.shared_ids is None else one for one in found.values()
+    )
+
+
+def _several(server: dict[str, Any]) -> bool:
+    return server.get("auth") == "passthrough"
 
 
 def _upstream(name: str, values: dict[str, Any]) -> UpstreamSettings:

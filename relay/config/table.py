@@ -147,6 +147,16 @@ TABLE: Final[tuple[Setting, ...]] = (
         ("upstream", "relay"),
         "OpenAI and Azure with responses `upstream`, else `relay`",
     ),
+    Setting(
+        "upstreams.NAME",
+        "shared_ids",
+        "boolean",
+        None,
+        "Where several clients share its account: let ids pass that the relay has not seen made (files, containers, "
+        "vector stores, prompts, responses). Those of another client never pass.",
+        shown='`false` with `[keys]` or `auth = "passthrough"`, else `true`',
+    ),
+    Setting("upstreams.NAME", "allow_ids", "texts", (), "Ids of the operator's objects that pass, or globs of them."),
     Setting("upstreams.NAME", "forward", "names", (), "Parameters of its own that pass as sent."),
     Setting("upstreams.NAME", "extra_body", "table", {}, "Members added to every request body."),
     Setting("upstreams.NAME", "ca_file", "file", None, "Certificates to trust instead of the system's, PEM."),

@@ -74,6 +74,8 @@ class UpstreamSettings:
     models: tuple[str, ...] = ()
     quirks: str | None = None
     state: str = ""
+    shared_ids: bool | None = None
+    allow_ids: tuple[str, ...] = ()
     forward: tuple[str, ...] = ()
     extra_body: Mapping[str, Any] = field(default_factory=dict, repr=False)
     ca_file: str | None = None
@@ -124,6 +126,12 @@ class Settings:
     capabilities: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     prompts: Mapping[str, PromptSettings] = field(default_factory=dict)
     store: StoreSettings = field(default_factory=StoreSettings)
+
+    def shares_ids(self, upstream: UpstreamSettings) -> bool:
+        """Whether ids that nobody is known to own pass to an upstream: where all clients are one person's."""
+        if upstream.shared_ids is not None:
+            return upstream.shared_ids
+        return not self.keys
 
     def secrets(self) -> frozenset[str]:
         """Every configured secret, for whoever must keep them out of what is written. A header may well be a key."""

@@ -5,8 +5,9 @@ The same segments, the same rules as ``sqlite``; durable means until the process
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -18,6 +19,7 @@ from relay.state.store import (
     EVENTS_LIMIT,
     EVENTS_LIMIT_BYTES,
     Json,
+    Objects,
     Stored,
     StoreError,
     already_there,
@@ -26,6 +28,7 @@ from relay.state.store import (
 )
 
 ROW_BYTES: Final = 512  # what a row costs besides its blobs, about
+IDS_BATCH: Final = 1_000  # ids that are looked for before others run
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class _Log:
 class _Upstream(NamedTuple):
     name: str
     created_at: int
+    response: bool
 
 
 class MemoryStore:
@@ -72,6 +76,7 @@ class MemoryStore:
         self._segments: dict[int, _Segment] = {}
         self._items: dict[str, list[int]] = {}
         self._upstreams: dict[tuple[str, str], _Upstream] = {}
+        self._holders: dict[str, set[str]] = {}
         self._logs: dict[str, _Log] = {}
         self._leases: dict[str, tuple[str, float]] = {}
 
@@ -84,7 +89,14 @@ class MemoryStore:
         return not self._closed
 
     async def commit(
-        self, response: Json, items: list[Json], owner: str, *, parent: str | None = None, extra: Json | None = None
+        self,
+        response: Json,
+        items: list[Json],
+        owner: str,
+        *,
+        parent: str | None = None,
+        extra: Json | None = None,
+        objects: Objects | None = None,
     ) -> None:
         new = record(response, items, owner, parent=parent, extra=extra, created_at=int(self._open()))
         seq = self._responses.get(new.id)
@@ -99,6 +111,8 @@ class MemoryStore:
             segment.record = segment.response = new._replace(created_at=segment.record.created_at)
         for id in new.item_ids:
             self._items.setdefault(id, []).append(seq)
+        if objects is not None:
+            self._note(objects, owner)
         self._sweep()
 
     async def get(self, id: str, owner: str) -> Stored | None:
@@ -124,7 +138,7 @@ class MemoryStore:
 
     async def delete(self, id: str, owner: str) -> bool:
         segment = self._visible(id, owner)
-        known = self._upstream(id, owner)
+        known = await self.find_upstream(id, owner)
         if known is not None:
             self._forget_upstream((plain(id), owner))
         if segment is not None:
@@ -133,16 +147,22 @@ class MemoryStore:
             self._drop(seq)
         return segment is not None or known is not None
 
-    async def remember_upstream(self, id: str, upstream: str, owner: str) -> None:
-        now = int(self._open())
-        key = (plain(id), owner)
-        if self._upstreams.pop(key, None) is None:
-            self.used_bytes += ROW_BYTES
-        self._upstreams[key] = _Upstream(upstream, now)
+    async def remember_upstream(self, objects: Objects, owner: str, response_id: str | None = None) -> None:
+        self._note(objects, owner, response_id)
         self._sweep()
 
     async def find_upstream(self, id: str, owner: str) -> str | None:
-        return self._upstream(id, owner)
+        oldest = self._oldest()
+        known = self._upstreams.get((plain(id), owner))
+        return known.name if known is not None and known.response and known.created_at > oldest else None
+
+    async def whose(self, ids: Collection[str], owner: str) -> dict[str, str | None]:
+        found: dict[str, str | None] = {}
+        for number, id in enumerate(ids):
+            if number % IDS_BATCH == IDS_BATCH - 1:
+                await asyncio.sleep(0)
+            self._look_for_owners(found, id, owner)
+        return found
 
     async def append_events(self, id: str, first: int, blobs: Sequence[bytes]) -> None:
         now = int(self._open())
@@ -212,10 +232,25 @@ class MemoryStore:
             return None
         return segment if segment.record.running or segment.record.created_at > oldest else None
 
-    def _upstream(self, id: str, owner: str) -> str | None:
+    def _note(self, objects: Objects, owner: str, response_id: str | None = None) -> None:
+        now = int(self._open())
+        for id in [*objects.ids, *([] if response_id is None else [response_id])]:
+            key = (plain(id), owner)
+            if self._upstreams.pop(key, None) is None:
+                self.used_bytes += ROW_BYTES
+                self._holders.setdefault(key[0], set()).add(owner)
+            self._upstreams[key] = _Upstream(objects.upstream, now, id == response_id)
+
+    def _look_for_owners(self, found: dict[str, str | None], id: str, owner: str) -> None:
+        """One id of ``whose``."""
         oldest = self._oldest()
-        known = self._upstreams.get((plain(id), owner))
-        return known.name if known is not None and known.created_at > oldest else None
+        segment = self._segments.get(self._responses.get(plain(id), 0))
+        if segment is not None and self._visible(id, segment.record.owner) is not None:
+            found[id] = "" if segment.record.owner == owner else None
+        for holder in self._holders.get(plain(id), ()):
+            known = self._upstreams[plain(id), holder]
+            if known.created_at > oldest:
+                found[id] = known.name if holder == owner else found.get(id)
 
     def _chain(self, id: str, owner: str, *, own_output: bool) -> list[Json] | None:
         segment = self._visible(id, owner)
@@ -291,6 +326,9 @@ class MemoryStore:
 
     def _forget_upstream(self, key: tuple[str, str]) -> None:
         del self._upstreams[key]
+        self._holders[key[0]].discard(key[1])
+        if not self._holders[key[0]]:
+            del self._holders[key[0]]
         self.used_bytes -= ROW_BYTES
 
     def _sweep(self) -> None:

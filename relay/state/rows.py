@@ -6,17 +6,18 @@ Source: ``schema`` for the tables and their rules, ``Store`` for what the answer
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 from relay.state.calendar import Doubt
-from relay.state.record import GRACE_S, Record, decode, item_ids, item_of, stored
+from relay.state.record import GRACE_S, Record, decode, item_ids, item_of, plain, stored
 from relay.state.schema import PLACES
 from relay.state.store import (
     CHAIN_LIMIT_BYTES,
     EVENTS_LIMIT,
     EVENTS_LIMIT_BYTES,
     Json,
+    Objects,
     Stored,
     already_there,
     chain_too_long,
@@ -124,9 +125,11 @@ def read_item(connection: sqlite3.Connection, id: str, owner: str) -> Json | Non
 def remove(connection: sqlite3.Connection, id: str, owner: str, oldest: float) -> bool:
     """Delete a response with its segment, and what is known of an upstream's; false if there was nothing to see."""
     row = connection.execute(_SEEN, (id, owner, oldest)).fetchone()
-    known = connection.execute("SELECT created_at FROM upstreams WHERE id = ? AND owner = ?", (id, owner)).fetchone()
+    known = connection.execute(
+        "SELECT created_at, seq FROM upstreams WHERE id = ? AND owner = ? AND response", (id, owner)
+    ).fetchone()
     if known is not None:
-        connection.execute("DELETE FROM upstreams WHERE id = ? AND owner = ?", (id, owner))
+        connection.execute("DELETE FROM upstreams WHERE seq = ?", known[1:])
     if row is not None:
         _forget_log(connection, id)
         connection.execute("DELETE FROM responses WHERE seq = ?", row)
@@ -161,18 +164,48 @@ def _forget_log(connection: sqlite3.Connection, id: str) -> None:
 # -- upstreams' ids, events, leases -------------------------------------------------------------------------------
 
 
-def put_upstream(connection: sqlite3.Connection, id: str, name: str, owner: str, now: float) -> None:
-    connection.execute(
-        "INSERT OR REPLACE INTO upstreams (id, owner, name, created_at) VALUES (?, ?, ?, ?)",
-        (id, owner, name, int(now)),
+def put_upstream(
+    connection: sqlite3.Connection, objects: Objects, owner: str, now: float, response_id: str | None = None
+) -> None:
+    noted = [(plain(id), owner, objects.upstream, int(now), False) for id in objects.ids]
+    if response_id is not None:
+        noted.append((plain(response_id), owner, objects.upstream, int(now), True))
+    # anew and not in its old place: the order of ``seq`` is that of age
+    connection.executemany(
+        "INSERT OR REPLACE INTO upstreams (id, owner, name, created_at, response) VALUES (?, ?, ?, ?, ?)", noted
     )
 
 
 def read_upstream(connection: sqlite3.Connection, id: str, owner: str, oldest: float) -> str | None:
     row = connection.execute(
-        "SELECT name FROM upstreams WHERE id = ? AND owner = ? AND created_at > ?", (id, owner, oldest)
+        "SELECT name FROM upstreams WHERE id = ? AND owner = ? AND response AND created_at > ?", (id, owner, oldest)
     ).fetchone()
     return None if row is None else str(row[0])
+
+
+def read_owners(
+    connection: sqlite3.Connection, ids: Collection[str], owner: str, oldest: float
+) -> dict[str, str | None]:
+    """Where the owner has each of these ids; None for one that only others have."""
+    asked = {plain(id): id for id in ids}
+    found: dict[str, str | None] = {}
+    wanted = list(asked)
+    for at in range(0, len(wanted), IDS_BATCH):
+        some = wanted[at : at + IDS_BATCH]
+        marks = ", ".join(f"?{number}" for number in range(3, 3 + len(some)))
+        rows = connection.execute(_OWNERS.format(marks=marks), (owner, oldest, *some))
+        found.update((asked[id], name) for id, name in rows)
+    return found
+
+
+IDS_BATCH: Final = 500
+"""Ids in one statement; SQLite takes 999 values where it is old."""
+
+_OWNERS: Final = (
+    "SELECT id, max(CASE WHEN owner = ?1 THEN name END) FROM ("
+    "SELECT id, owner, name FROM upstreams WHERE id IN ({marks}) AND created_at > ?2 UNION ALL "
+    "SELECT id, owner, '' FROM responses WHERE id IN ({marks}) AND (running OR created_at > ?2)) GROUP BY id"
+)
 
 
 def put_events(connection: sqlite3.Connection, id: str, first: int, blobs: Sequence[bytes], now: float) -> None:

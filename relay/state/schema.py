@@ -5,6 +5,7 @@ Source: decisions 40 and 42; sqlite.org/pragma.html, sqlite.org/wal.html. Rules:
 - A response row points at the segment with its own ``seq``; the segment outlives it while another segment's ``parent``
   is that ``seq``. A ``parent`` that is not there (0 never is) means a broken chain. A child is always younger than its
   parent, so a ``seq`` that a child still names is never given out again.
+- ``upstreams`` says of the ids of things that an upstream keeps whose they are; paths reach those with ``response``.
 - ``garbage`` names segments that may have lost their last reason to be there; a sweep looks.
 - ``events.place`` is the log's ``seq`` * 2**32 + the event's number: one tree, in order.
 """
@@ -51,8 +52,12 @@ CREATE TABLE leases (key TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT N
 CREATE TABLE probe (one INTEGER PRIMARY KEY, at REAL NOT NULL);
 """
 
+_VERSION_2: Final = """
+ALTER TABLE upstreams ADD COLUMN response INTEGER NOT NULL DEFAULT 1;
+"""
+
 # Step i leads from version i to version i + 1. A step that was released is never changed: add one.
-STEPS: Final[tuple[str, ...]] = (_VERSION_1,)
+STEPS: Final[tuple[str, ...]] = (_VERSION_1, _VERSION_2)
 
 _DAMAGED: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -11,7 +11,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from relay.state import rows, schema
 from relay.state.calendar import ExpiryClock
 from relay.state.record import DAY_S, plain, record
 from relay.state.rows import Bounds
-from relay.state.store import LIMIT_S, Json, StoreBroken, Stored, StoreError, StoreUnusable
+from relay.state.store import LIMIT_S, Json, Objects, StoreBroken, Stored, StoreError, StoreUnusable
 from relay.state.writer import Writer, store_error
 
 LOG: Final = logging.getLogger("relay.state")
@@ -74,11 +74,25 @@ class SqliteStore:
             how()
 
     async def commit(
-        self, response: Json, items: list[Json], owner: str, *, parent: str | None = None, extra: Json | None = None
+        self,
+        response: Json,
+        items: list[Json],
+        owner: str,
+        *,
+        parent: str | None = None,
+        extra: Json | None = None,
+        objects: Objects | None = None,
     ) -> None:
-        new = record(response, items, owner, parent=parent, extra=extra, created_at=int(self._now()))
+        now = self._now()
+        new = record(response, items, owner, parent=parent, extra=extra, created_at=int(now))
+
+        def put(connection: sqlite3.Connection) -> None:
+            rows.put_response(connection, new)
+            if objects is not None:
+                rows.put_upstream(connection, objects, owner, now)
+
         await self.writer.write(
-            lambda connection: rows.put_response(connection, new),
+            put,
             size_bytes=new.size_bytes,
             undo=lambda connection: rows.remove(connection, new.id, owner, self._oldest()),
         )
@@ -102,12 +116,15 @@ class SqliteStore:
         )
         return bool(gone)
 
-    async def remember_upstream(self, id: str, upstream: str, owner: str) -> None:
+    async def remember_upstream(self, objects: Objects, owner: str, response_id: str | None = None) -> None:
         now = self._now()
-        await self.writer.write(lambda connection: rows.put_upstream(connection, plain(id), upstream, owner, now))
+        await self.writer.write(lambda connection: rows.put_upstream(connection, objects, owner, now, response_id))
 
     async def find_upstream(self, id: str, owner: str) -> str | None:
         return await self._read(rows.read_upstream, plain(id), owner, self._oldest())
+
+    async def whose(self, ids: Collection[str], owner: str) -> dict[str, str | None]:
+        return await self._read(rows.read_owners, ids, owner, self._oldest())
 
     async def append_events(self, id: str, first: int, blobs: Sequence[bytes]) -> None:
         kept, now = [bytes(blob) for blob in blobs], self._now()

@@ -9,9 +9,9 @@ is a string that is compared and never read (decision 29). A response of another
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from relay.errors import RelayError
 
@@ -66,6 +66,13 @@ class Stored:
     extra: Json | None = None
 
 
+class Objects(NamedTuple):
+    """Ids of things that an upstream keeps: items, containers, files."""
+
+    upstream: str
+    ids: Sequence[str] = ()
+
+
 class Store(Protocol):
     """Every method raises ``StoreError`` after at most ``LIMIT_S`` and may be cancelled: a write goes on all the same.
 
@@ -84,7 +91,14 @@ class Store(Protocol):
         """False while the file is damaged, being repaired, or a newer relay's; never blocks. Asking looks."""
 
     async def commit(
-        self, response: Json, items: list[Json], owner: str, *, parent: str | None = None, extra: Json | None = None
+        self,
+        response: Json,
+        items: list[Json],
+        owner: str,
+        *,
+        parent: str | None = None,
+        extra: Json | None = None,
+        objects: Objects | None = None,
     ) -> None:
         """Keep a turn: on return it survives kill -9 of every process and every worker sees it.
 
@@ -93,7 +107,7 @@ class Store(Protocol):
         memory) there is none and ``items`` is the full input. A parent that went away during the turn leaves a turn
         that can be read and not continued. A second commit under one id replaces the first (a background response
         that was stored as running) and keeps its parent; under another owner's id it is a ``conflict``. After a
-        ``StoreError`` the turn is not there, nor will it be.
+        ``StoreError`` the turn is not there, nor will it be. ``objects`` are noted with it.
         """
 
     async def get(self, id: str, owner: str) -> Stored | None:
@@ -118,11 +132,17 @@ class Store(Protocol):
         What descends from it can be read, not continued (decision 42).
         """
 
-    async def remember_upstream(self, id: str, upstream: str, owner: str) -> None:
-        """Note where a response lives that an upstream keeps (decision 21); durable on return."""
+    async def remember_upstream(self, objects: Objects, owner: str, response_id: str | None = None) -> None:
+        """Note what an upstream keeps for an owner, and the response among it (decision 21); durable on return."""
 
     async def find_upstream(self, id: str, owner: str) -> str | None:
         """The name of the upstream that keeps this response."""
+
+    async def whose(self, ids: Collection[str], owner: str) -> dict[str, str | None]:
+        """Of these ids those that somebody has: where ``owner`` has it, None where only others do.
+
+        Where is the name of the upstream, or empty for a response that is kept here. One read, whatever their number.
+        """
 
     async def append_events(self, id: str, first: int, blobs: Sequence[bytes]) -> None:
         """Add events numbered ``first``, ``first + 1``, … to the log of a response; durable on return.

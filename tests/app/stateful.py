@@ -20,11 +20,15 @@ Json = dict[str, Any]
 
 
 class Stateful:
-    """``kept`` by id; ``asked`` are (method, path, body, authorization) as they came."""
+    """``kept`` by id; ``asked`` are (method, path, body, authorization) as they came; ``text`` is all that came.
+    ``output`` is what it answers with in place of a message.
+    """
 
     def __init__(self) -> None:
         self.kept: dict[str, Json] = {}
         self.asked: list[tuple[str, str, Json, str]] = []
+        self.output: list[Json] = []
+        self.text = b""
 
     @property
     def bodies(self) -> list[Json]:
@@ -40,6 +44,7 @@ class Stateful:
         query = scope["query_string"].decode()
         headers = dict(scope["headers"])
         body = orjson.loads(raw) if raw else {}
+        self.text += raw
         full = path + (f"?{query}" if query else "")
         self.asked.append((method, full, body, headers.get(b"authorization", b"").decode()))
         match = re.fullmatch(r"/v1/responses(?:/([^/]+))?(?:/(\w+))?", path)
@@ -91,7 +96,7 @@ class Stateful:
             "status": "queued" if body.get("background") else "completed",
             "background": bool(body.get("background")),
             "model": "gpt-dated",
-            "output": [] if body.get("background") else [message],
+            "output": [] if body.get("background") else self.output or [message],
             "previous_response_id": previous,
             "store": body.get("store", True),
             "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
@@ -107,6 +112,12 @@ class Stateful:
         started = {**response, "status": "in_progress", "output": []}
         events: list[Json] = [{"type": "response.created", "response": started}]
         for index, item in enumerate(response["output"]):
+            if item["type"] != "message":
+                events += [
+                    {"type": f"response.output_item.{step}", "output_index": index, "item": item}
+                    for step in ("added", "done")
+                ]
+                continue
             place = {"item_id": item["id"], "output_index": index, "content_index": 0}
             part = item["content"][0]
             events += [

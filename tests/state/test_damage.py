@@ -11,7 +11,7 @@ import pytest
 
 from relay.state import schema
 from relay.state.sqlite import SqliteStore
-from relay.state.store import StoreUnusable
+from relay.state.store import Objects, StoreUnusable
 from tests.state.engines import one_turn, size_of, turn, with_store
 
 
@@ -39,6 +39,7 @@ def test_an_older_file_is_upgraded_and_keeps_its_rows(path: Path) -> None:
         INSERT INTO segments VALUES (1, NULL, 'ann', '[{"id":"msg_1"}]', '[{"id":"msg_2"}]');
         INSERT INTO responses VALUES (1, 'resp_old', 'ann', 1700000000, 0, NULL, '{"id":"resp_old","output":[]}');
         INSERT INTO items VALUES ('msg_1', 1), ('msg_2', 1);
+        INSERT INTO upstreams VALUES (1, 'resp_up', 'ann', 'openai', 1700000000);
         PRAGMA application_id = 1919249529;
         PRAGMA user_version = 1;
         """
@@ -51,6 +52,10 @@ def test_an_older_file_is_upgraded_and_keeps_its_rows(path: Path) -> None:
         assert kept.response == {"id": "resp_old", "output": [{"id": "msg_2"}]}
         await store.commit(*turn("new"), "ann", parent="resp_old")
         assert len(await store.load_chain("resp_new", "ann") or ()) == 5
+        assert await store.find_upstream("resp_up", "ann") == "openai"
+        assert await store.whose(["resp_up", "resp_old"], "bob") == {"resp_up": None, "resp_old": None}
+        await store.remember_upstream(Objects("openai", ["cntr_1"]), "ann", "resp_up2")
+        assert await store.whose(["cntr_1", "resp_up2"], "ann") == {"cntr_1": "openai", "resp_up2": "openai"}
         version = await store.writer.write(lambda connection: connection.execute("PRAGMA user_version").fetchone()[0])
         assert version == len(steps)
 
@@ -77,7 +82,7 @@ async def nothing(store: SqliteStore) -> None:
 def test_a_newer_file_is_refused_and_left_alone(path: Path) -> None:
     with_store(path, one_turn, steps=(*schema.STEPS, "CREATE TABLE future (x)"))
     before = path.read_bytes()
-    with pytest.raises(StoreUnusable, match=r"schema version 2, this relay knows 1"):
+    with pytest.raises(StoreUnusable, match=r"schema version 3, this relay knows 2"):
         SqliteStore(path)
     assert path.read_bytes() == before
 

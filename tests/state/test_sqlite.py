@@ -17,7 +17,7 @@ from relay.state import default_path, open_store, rows, schema, writer
 from relay.state.memory import MemoryStore
 from relay.state.record import record
 from relay.state.sqlite import SqliteStore
-from relay.state.store import StoreUnusable
+from relay.state.store import Objects, StoreUnusable
 from tests.state.engines import Clock, one_turn, size_of, turn, with_store
 from tests.support import run, until
 
@@ -161,7 +161,7 @@ def test_one_refused_commit_leaves_its_group_alone(path: Path) -> None:
 def test_what_a_refused_write_did_is_undone(path: Path) -> None:
     async def body(store: SqliteStore) -> None:
         def half(connection: sqlite3.Connection) -> None:
-            rows.put_upstream(connection, "resp_half", "openai", "ann", store._now())
+            rows.put_upstream(connection, Objects("openai"), "ann", store._now(), "resp_half")
             raise RelayError("conflict", "no")
 
         with pytest.raises(RelayError, match="no"):

@@ -15,7 +15,7 @@ import pytest
 from relay.errors import RelayError
 from relay.state.memory import MemoryStore
 from relay.state.sqlite import SqliteStore
-from relay.state.store import Store, StoreError
+from relay.state.store import Objects, Store, StoreError
 from tests.state.engines import DAY_S, ENGINES, Clock, ids, message, open_engine, turn
 from tests.support import run
 
@@ -51,7 +51,7 @@ async def settle(store: Store) -> None:
     if isinstance(store, SqliteStore):
         store.writer.next_expiry = 0.0
     for _ in range(12):
-        await store.remember_upstream("settle", "test", "test")
+        await store.remember_upstream(Objects("test"), "test", "settle")
         await asyncio.sleep(0.005)
 
 
@@ -145,7 +145,7 @@ def test_nothing_is_found_under_an_unknown_id(bench: Bench) -> None:
 def test_another_owner_sees_nothing_on_any_method(bench: Bench) -> None:
     async def body(store: Store) -> None:
         await chain(store, "ab")
-        await store.remember_upstream("resp_up", "openai", "ann")
+        await store.remember_upstream(Objects("openai"), "ann", "resp_up")
         assert await store.get("resp_b", "bob") is None
         assert await store.load_chain("resp_b", "bob") is None
         assert await store.input_items("resp_b", "bob") is None
@@ -368,11 +368,11 @@ def test_a_long_chain_goes_bit_by_bit_when_it_is_the_oldest(bench: Bench) -> Non
 
 def test_ids_of_upstreams_are_their_owners(bench: Bench) -> None:
     async def body(store: Store) -> None:
-        await store.remember_upstream("resp_u", "openai", "ann")
-        await store.remember_upstream("resp_u", "azure", "bob")
+        await store.remember_upstream(Objects("openai"), "ann", "resp_u")
+        await store.remember_upstream(Objects("azure"), "bob", "resp_u")
         assert await store.find_upstream("resp_u", "ann") == "openai"
         assert await store.find_upstream("resp_u", "bob") == "azure"
-        await store.remember_upstream("resp_u", "openai2", "ann")
+        await store.remember_upstream(Objects("openai2"), "ann", "resp_u")
         assert await store.find_upstream("resp_u", "ann") == "openai2"
         assert await store.delete("resp_u", "ann") is True
         assert await store.find_upstream("resp_u", "ann") is None
@@ -382,6 +382,65 @@ def test_ids_of_upstreams_are_their_owners(bench: Bench) -> None:
         assert await store.delete("resp_u", "bob") is False
 
     bench(body, max_age_days=10)
+
+
+def test_objects_of_upstreams_have_owners_and_only_responses_have_paths(bench: Bench) -> None:
+    """outliving.md 51 and 52: (id, upstream, owner), learned with a response kept here, there, or not at all."""
+
+    async def body(store: Store) -> None:
+        await store.remember_upstream(Objects("openai", ["msg_1", "cntr_1"]), "ann", "resp_up")
+        await store.commit(*turn("here"), "ann", objects=Objects("azure", ["cntr_2"]))
+        await store.remember_upstream(Objects("openai", ["file_\ud83d", "shared"]), "ann")
+        await store.remember_upstream(Objects("azure", ["shared", "theirs"]), "bob")
+        asked = ["resp_up", "msg_1", "cntr_1", "resp_here", "cntr_2", "file_\ud83d", "shared", "theirs", "unknown"]
+        ann = {
+            "resp_up": "openai",
+            "msg_1": "openai",
+            "cntr_1": "openai",
+            "resp_here": "",
+            "cntr_2": "azure",
+            "file_\ud83d": "openai",
+            "shared": "openai",
+            "theirs": None,
+        }
+        assert await store.whose(asked, "ann") == ann
+        bob = dict.fromkeys(ann, None) | {"shared": "azure", "theirs": "azure"}
+        assert await store.whose(asked, "bob") == bob
+        assert await store.whose([], "bob") == {}
+        # an input item has an id of its client's own making: it makes nobody an owner
+        assert await store.whose(["msg_here_in"], "ann") == {}
+        assert await store.find_upstream("cntr_1", "ann") is None
+        assert await store.delete("cntr_1", "ann") is False
+        assert await store.delete("resp_up", "ann") is True
+        assert await store.whose(["resp_up", "msg_1", "cntr_1"], "ann") == {"msg_1": "openai", "cntr_1": "openai"}
+        bench.clock.time_s += 10 * DAY_S
+        assert await store.whose(asked, "ann") == {}
+
+    bench(body, max_age_days=10)
+
+
+def test_very_many_objects_are_looked_for_in_one_read(bench: Bench) -> None:
+    async def body(store: Store) -> None:
+        ids = [f"file_{number}" for number in range(5_000)]
+        await store.remember_upstream(Objects("openai", ids[::2]), "ann")
+        await store.remember_upstream(Objects("openai", ids[1::2]), "bob")
+        known = await store.whose(ids, "ann")
+        assert {id for id, name in known.items() if name == "openai"} == set(ids[::2])
+        assert len(known) == len(ids)
+
+    bench(body)
+
+
+def test_notes_of_objects_are_bounded_too(bench: Bench) -> None:
+    async def body(store: Store) -> None:
+        await store.remember_upstream(Objects("openai", ["old"]), "ann")
+        for number in range(8):
+            await store.remember_upstream(Objects("openai", [f"{'x' * 400}{number}_{at}" for at in range(500)]), "ann")
+        await settle(store)
+        await store.remember_upstream(Objects("openai", ["new"]), "ann")
+        assert await store.whose(["old", "new"], "ann") == {"new": "openai"}
+
+    bench(body, max_bytes=1 << 20)
 
 
 def test_event_logs_have_no_gaps_and_go_with_their_response(bench: Bench) -> None:
@@ -470,7 +529,8 @@ def test_a_closed_store_refuses_everything(bench: Bench) -> None:
         calls: list[Awaitable[Any]] = [
             store.commit(*turn("a"), "ann"), store.get("a", "ann"), store.load_chain("a", "ann"),
             store.input_items("a", "ann"), store.find_item("a", "ann"), store.delete("a", "ann"),
-            store.remember_upstream("a", "u", "ann"), store.find_upstream("a", "ann"),
+            store.remember_upstream(Objects("u"), "ann", "a"), store.find_upstream("a", "ann"),
+            store.whose(["a"], "ann"),
             store.append_events("a", 0, [b""]), store.read_events("a", -1),
             store.acquire("k", "o", 1), store.release("k", "o"),
         ]  # fmt: skip
