@@ -494,7 +494,7 @@ def written(style: str, number: int, name: str, pieces: list[str], total: int) -
     return out
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(real=REAL, style=st.sampled_from(STYLES), data=st.data())
 def test_real_calls_come_out_of_any_fragments(real: list[tuple[str, Any]], style: str, data: st.DataObject) -> None:
     sent: list[Json] = []

@@ -776,7 +776,7 @@ def finite(value: Any) -> Any:
     return json.loads(json.dumps(value), parse_constant=lambda name: 0.5)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.dictionaries(WORDS, ANYTHING, max_size=6), st.sampled_from(list(TARGETS)))
 def test_whatever_is_sent_is_taken(schema: Any, target: str) -> None:
     rules, takes = TARGETS[target]

@@ -185,8 +185,8 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
         (1, 100_000, True),  # anybody may send a little byte by byte
         (1, 220_000, False),  # 5 bytes of framing each: beyond 1 MiB
         (16, 200_000, True),
-        (16, 500_000, False),
-        (40, 1_000_000, True),  # 5 of 40 are an eighth
+        (16, 400_000, False),
+        (40, 300_000, True),  # 5 of 40 are an eighth
     ],
 )
 def test_framing_is_bounded_by_what_it_frames(size: int, chunks: int, fine: bool) -> None:
