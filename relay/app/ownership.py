@@ -54,8 +54,12 @@ class _Named:
     bare: set[str] = field(default_factory=set)
     """Ids of items of earlier responses that bring nothing else, which are left out."""
 
-    def ids(self) -> set[str]:
-        return self.bare.union(self.items, (pointer.id for pointer in self.pointers))
+    ids: set[str] = field(default_factory=set)
+    """All of them."""
+
+    def summed(self) -> _Named:
+        self.ids = self.bare.union(self.items, (pointer.id for pointer in self.pointers))
+        return self
 
 
 async def owned(
@@ -75,18 +79,18 @@ async def owned(
     """
     if not is_guarded(services, upstream):
         return request
-    look = partial(_named if upstream.provider.native else _containers, services.settings.prompts)
-    named = await services.heavy.run(weight, caller.owner, partial(look, request, own, template))
-    ids = named.ids()
-    if not ids:
+    look = _named if upstream.provider.native else _containers
+    work = partial(look, services.settings.prompts, request, own, template)
+    named = await services.heavy.run(weight, caller.owner, work)
+    if not named.ids:
         return request
     try:
-        known = await services.store.whose(ids, caller.owner)
+        known = await services.store.whose(named.ids, caller.owner)
     except StoreError as error:
         if named.pointers:
             message = "The response store is not available now; try again later."
             raise RelayError("store_unavailable", message, param=named.pointers[0].path, detail=error.detail) from None
-        known = dict.fromkeys(ids)  # an id that is taken for another's is only left out
+        known = dict.fromkeys(named.ids)  # an id that is taken for another's is only left out
     judge = _Judge(upstream, caller.owner, known, shared=services.settings.shares_ids(upstream.settings))
     return await services.heavy.run(weight, caller.owner, partial(judge.judged, request, named))
 
@@ -101,7 +105,7 @@ def _containers(prompts: Prompts, request: Request, own: list[JSON], template: l
     found = _Named(list(_below("tools", request.params.get("tools"), CONTAINERS)))
     for item, path in _places(request, own, template):
         found.pointers += _within(path, item, CONTAINERS) if "tools" in item else ()
-    return found
+    return found.summed()
 
 
 def _named(prompts: Prompts, request: Request, own: list[JSON], template: list[JSON]) -> _Named:
@@ -123,7 +127,7 @@ def _named(prompts: Prompts, request: Request, own: list[JSON], template: list[J
         found.pointers = [
             one for one in found.pointers if one.id not in approvals or not one.path.endswith("." + _APPROVAL)
         ]
-    return found
+    return found.summed()
 
 
 def _places(request: Request, own: list[JSON], template: list[JSON]) -> Iterator[tuple[JSON, str | None]]:

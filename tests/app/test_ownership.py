@@ -425,6 +425,26 @@ def test_an_input_item_makes_nobody_an_owner() -> None:
         shared(talk, state=state)
 
 
+@pytest.mark.parametrize(("method", "suffix"), [("GET", ""), ("GET", "?stream=true"), ("GET", "/input_items"),
+    ("DELETE", ""), ("POST", "/cancel")])  # fmt: skip
+def test_paths_reach_ones_own_responses_only(method: str, suffix: str) -> None:
+    async def talk(relay: Relay, up: Stateful) -> None:
+        up.output = ANSWER
+        made = await Asker(relay, "key-a").create(input="Hi.")
+        count = len(up.asked)
+        for key in ("key-a", "key-b"):
+            for id in sorted(OBJECTS | ITEMS | {"resp_unknown"}):  # objects, but no responses
+                error = await Asker(relay, key).refused(method, f"/responses/{id}{suffix}")
+                assert (error["status"], error["code"], error["param"]) == (404, "not_found", "response_id")
+        error = await Asker(relay, "key-b").refused(method, f"/responses/{made['id']}{suffix}")
+        assert (error["status"], error["code"], error["param"]) == (404, "not_found", "response_id")
+        assert len(up.asked) == count
+        assert set((await relay.app.services.store.whose(OBJECTS, "ann")).values()) == {"up"}
+
+    for shares in (False, True):
+        shared(talk, shared_ids=shares)
+
+
 # --- items that bring their own content
 
 

@@ -43,6 +43,16 @@ SMALL: dict[str, Make] = {
     "outputs without calls": lambda: {"input": [*_call(0), *(_call(number)[1] for number in range(1, 10_000))]},
     "unknown items": lambda: {"input": ["hi", *({"type": f"x{number}"} for number in range(40_000))]},
     "references": lambda: {"input": [{"id": f"msg_{number}"} for number in range(30_000)]},
+    "ids of items": lambda: {
+        "input": [{"role": "user", "content": "", "id": f"msg_{number}", "type": "message"} for number in range(14_000)]
+    },
+    "ids of files": lambda: {
+        "input": [
+            {"role": "user", "content": [{"type": "input_file", "file_id": f"file_{at}"} for at in range(first, 100)]}
+            for first in range(100)
+            for _ in range(4)
+        ]
+    },
     "reasoning": lambda: {"input": ["hi", *({"type": "reasoning", "summary": []} for _ in range(20_000))]},
     "tools": lambda: {"tools": [_tool(number) for number in range(128)]},
     "tools in items": lambda: {
@@ -96,6 +106,7 @@ ROWS = [
     *_rows(SMALL, ("chat",), ("sse",)),
     *_rows({name: SMALL[name] for name in ("messages", "surrogates", "no JSON")}, ("chat",), ("ws",)),
     *_rows({name: SMALL[name] for name in WALKED}, tuple(d for d in DIALECTS if d != "chat"), ("json",)),
+    *_rows({name: SMALL[name] for name in ("ids of items", "ids of files", "references")}, ("responses",), ("json",)),
     *_rows(LARGE, ("chat",), ("json",)),
     *_rows({name: LARGE[name] for name in ("messages at the limit", "no JSON")}, ("chat",), ("ws",)),
     *_rows({name: LARGE[name] for name in ("messages at the limit", "long texts")}, ("anthropic",), ("sse",)),
