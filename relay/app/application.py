@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from relay.app import create, models, session, stored
 from relay.app.access import log_answer, log_refusal
@@ -32,7 +32,10 @@ class Route(NamedTuple):
 
 
 async def _healthz(exchange: Exchange) -> None:
-    await exchange.json(200, {"status": "ok"})
+    content: dict[str, Any] = {"status": "ok"}
+    if "lag" in exchange.query():
+        content["longest_wait_ms"] = round(exchange.services.lag.take_s() * 1000, 1)
+    await exchange.json(200, content)
 
 
 async def _readyz(exchange: Exchange) -> None:
@@ -112,6 +115,7 @@ class Application:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                self.services.lag.start()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 await self.aclose()

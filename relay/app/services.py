@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from relay import ids
 from relay.app.deadline import Clock
 from relay.app.heavy import Heavy
+from relay.app.lag import Lag
 from relay.app.reasoning import ReasoningCache
 from relay.app.redaction import Redactor
 from relay.app.routing import Router
@@ -85,6 +86,7 @@ class Services:
     turns: set[Turn] = field(default_factory=set)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     heavy: Heavy = field(default_factory=Heavy)
+    lag: Lag = field(default_factory=Lag)
     fetching: Places = field(default_factory=lambda: Places(FETCHES_LIMIT))
     """Requests whose media are being fetched."""
     redactor: Redactor = field(init=False)
@@ -144,6 +146,8 @@ class Services:
         if self._pulse is not None:
             self._pulse.cancel()
             self._pulse = None
+        self.lag.stop()
+        self.heavy.close()
         for upstream in self.upstreams.values():
             await upstream.client.aclose()
         await self.store.close()

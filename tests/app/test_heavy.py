@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ import pytest
 
 from relay.app.bodies import read_json
 from relay.app.heavy import LIGHT, Heavy, weight_of
+from relay.app.lag import PERIOD_S, Lag
 from relay.errors import RelayError
 from relay.ids import current_request
 from tests.app.support import relaying
@@ -171,3 +173,29 @@ def test_what_is_there_already_is_weighed() -> None:
     assert weight_of(few) <= LIGHT
     assert weight_of(few * 200) > LIGHT
     assert weight_of([{"type": "message", "content": [{}] * 1_000}]) > LIGHT
+
+
+def test_the_longest_wait_is_told_once() -> None:
+    async def main() -> None:
+        async with relaying() as relay:
+
+            async def waited() -> float:
+                content = orjson.loads((await ask(relay, "/healthz?lag")).body)
+                assert content["status"] == "ok"
+                return float(content["longest_wait_ms"])
+
+            await waited()
+            end = time.perf_counter() + 3 * PERIOD_S
+            while time.perf_counter() < end:  # nobody else runs
+                pass
+            assert await waited() >= 1900 * PERIOD_S
+            assert await waited() < 1900 * PERIOD_S
+            assert (await ask(relay, "/healthz")).body == b'{"status":"ok"}'
+
+    run(main())
+
+
+def test_a_sampler_that_never_ran_has_seen_nothing() -> None:
+    lag = Lag()
+    lag.stop()
+    assert lag.take_s() == 0.0
