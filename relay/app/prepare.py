@@ -27,6 +27,7 @@ from relay.providers.base import Target
 from relay.responses.items import check_file_ids, normalise
 from relay.responses.request import Request, check_known, parse
 from relay.responses.tools import JSON, call_id_of, is_call
+from relay.state.record import encode
 from relay.state.store import StoreError
 
 
@@ -328,19 +329,42 @@ async def _is_stored(services: Services, previous: str, caller: Caller) -> bool:
 async def _dereferenced(
     services: Services, items: list[JSON], caller: Caller, memory: Memory, keeper: Upstream | None
 ) -> list[JSON]:
-    await services.heavy.run(memory.weight, caller.owner, memory.index)
+    heavy, weight = services.heavy, weight_of(items)
+    await heavy.run(memory.weight, caller.owner, memory.index)
+    unknown = await heavy.run(weight, caller.owner, partial(_not_remembered, items, memory))
+    known = await services.store.find_items(unknown, caller.owner) if unknown else {}
+    limit = services.settings.server.max_body_bytes
+    put = partial(_put_in_place, items, memory, known, limit_bytes=limit, strictly=keeper is None)
+    return await heavy.run(weight, caller.owner, put)
+
+
+def _not_remembered(items: list[JSON], memory: Memory) -> set[str]:
+    """The ids of references to what only the store can know."""
+    ids = {item["id"] for item in items if item["type"] == "item_reference"}
+    return {id for id in ids if memory.find_item(id) is None}
+
+
+def _put_in_place(
+    items: list[JSON], memory: Memory, known: dict[str, JSON], *, limit_bytes: int, strictly: bool
+) -> list[JSON]:
+    """Items in the place of references to them. ``strictly``: nobody else knows what is not known here."""
     found: list[JSON] = []
+    sizes: dict[str, int] = {}
+    room = limit_bytes
     for index, item in enumerate(items):
-        if item["type"] != "item_reference":
-            found.append(item)
-            continue
-        known = memory.find_item(item["id"]) or await services.store.find_item(item["id"], caller.owner)
-        if known is not None:
-            found.append(known)
-        elif keeper is not None:
-            found.append(item)
-        else:
-            raise item_not_found(item["id"], f"input[{index}].id")
+        if item["type"] == "item_reference":
+            id = item["id"]
+            there = memory.find_item(id) or known.get(id)
+            if there is None and strictly:
+                raise item_not_found(id, f"input[{index}].id")
+            if there is not None:
+                # the same item as often as it is named: a short request must not make a long one without end
+                room -= sizes[id] if id in sizes else sizes.setdefault(id, len(encode(there)))
+                item = there
+        if room < 0:
+            message = f"The items that the input refers to are larger than {limit_bytes} bytes together."
+            raise RelayError("context_length_exceeded", message, param="input")
+        found.append(item)
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from relay.responses.json import exact
 from relay.state.calendar import ExpiryClock
-from relay.state.record import DAY_S, GRACE_S, Record, decode, item_of, plain, record, stored
+from relay.state.record import DAY_S, GRACE_S, Record, decode, items_of, plain, record, stored
 from relay.state.store import (
     CHAIN_LIMIT_BYTES,
     EVENTS_LIMIT,
@@ -25,6 +25,7 @@ from relay.state.store import (
     already_there,
     chain_too_long,
     does_not_follow,
+    too_many_items,
 )
 
 ROW_BYTES: Final = 512  # what a row costs besides its blobs, about
@@ -128,13 +129,23 @@ class MemoryStore:
     async def input_items(self, id: str, owner: str) -> list[Json] | None:
         return self._chain(id, owner, own_output=False)
 
-    async def find_item(self, item_id: str, owner: str) -> Json | None:
+    async def find_items(self, ids: Collection[str], owner: str) -> dict[str, Json]:
         self._open()
-        for seq in reversed(self._items.get(plain(item_id), ())):
-            turn = self._segments[seq].record
-            if turn.owner == owner:
-                return item_of((turn.output, turn.input), plain(item_id))
-        return None
+        turns: dict[int, dict[str, str]] = {}
+        for id in ids:
+            seqs = reversed(self._items.get(plain(id), ()))
+            seq = next((one for one in seqs if self._segments[one].record.owner == owner), None)
+            if seq is not None:
+                turns.setdefault(seq, {})[plain(id)] = id
+        found: dict[str, Json] = {}
+        size_bytes = 0
+        for turn, wanted in [(self._segments[seq].record, wanted) for seq, wanted in turns.items()]:
+            size_bytes += len(turn.output) + len(turn.input)
+            if size_bytes > CHAIN_LIMIT_BYTES:
+                raise too_many_items()
+            found.update(items_of((turn.output, turn.input), wanted))
+            await asyncio.sleep(0)
+        return found
 
     async def delete(self, id: str, owner: str) -> bool:
         segment = self._visible(id, owner)

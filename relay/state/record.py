@@ -6,7 +6,7 @@ The output lives once, with the items; the body has an empty list in its place.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -15,7 +15,7 @@ from relay.responses.json import exact
 from relay.state.store import Json, Stored
 
 RUNNING: Final = frozenset({"queued", "in_progress"})
-ID_LIMIT: Final = 256  # characters; a longer id of a client's own making is kept but not found by ``find_item``
+ID_LIMIT: Final = 256  # characters; a longer id of a client's own making is kept but not found by ``find_items``
 DAY_S: Final = 86_400
 # What is too old is not seen from then on, but goes this much later: a turn that began on it may still commit to it.
 GRACE_S: Final = 3_600
@@ -95,11 +95,12 @@ def stored(body: bytes, output: bytes, created_at: int, extra: bytes | None) -> 
     return Stored(response, created_at, None if extra is None else decode(extra))
 
 
-def item_of(blobs: Iterable[bytes], id: str) -> Json | None:
-    """The last item with this id in some lists of items."""
+def items_of(blobs: Iterable[bytes], wanted: Mapping[str, str]) -> dict[str, Json]:
+    """The last item with each id in some lists of items; ``wanted``: what an item is called there and in the answer."""
+    found: dict[str, Json] = {}
     for blob in blobs:
         for item in reversed(decode(blob)):
-            if isinstance(item, dict) and isinstance(item.get("id"), str) and plain(item["id"]) == id:
-                found: Json = item
-                return found
-    return None
+            id = item.get("id") if isinstance(item, dict) else None
+            if isinstance(id, str) and (name := wanted.get(plain(id))) is not None:
+                found.setdefault(name, item)
+    return found

@@ -6,11 +6,11 @@ Source: ``schema`` for the tables and their rules, ``Store`` for what the answer
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from relay.state.calendar import Doubt
-from relay.state.record import GRACE_S, Record, decode, item_ids, item_of, plain, stored
+from relay.state.record import GRACE_S, Record, decode, item_ids, items_of, plain, stored
 from relay.state.schema import PLACES
 from relay.state.store import (
     CHAIN_LIMIT_BYTES,
@@ -22,6 +22,7 @@ from relay.state.store import (
     already_there,
     chain_too_long,
     does_not_follow,
+    too_many_items,
 )
 
 BATCH: Final = 64  # rows that one step of a sweep lets go
@@ -113,13 +114,29 @@ def read_chain(
     return items
 
 
-def read_item(connection: sqlite3.Connection, id: str, owner: str) -> Json | None:
-    row = connection.execute(
-        "SELECT s.output, s.input FROM items i JOIN segments s USING (seq) "
-        "WHERE i.id = ? AND s.owner = ? ORDER BY i.seq DESC LIMIT 1",
-        (id, owner),
-    ).fetchone()
-    return None if row is None else item_of(row, id)
+def read_items(connection: sqlite3.Connection, ids: Collection[str], owner: str) -> dict[str, Json]:
+    """Each turn that holds some of them is read once."""
+    asked = {plain(id): id for id in ids}
+    turns: dict[int, dict[str, str]] = {}
+    for some in _batches(asked):
+        query = _NEWEST.format(marks=_marks(some, 2))
+        for id, seq in connection.execute(query, (owner, *some)):
+            turns.setdefault(seq, {})[id] = asked[id]
+    found: dict[str, Json] = {}
+    size_bytes = 0
+    for seq, wanted in turns.items():
+        row = connection.execute("SELECT output, input FROM segments WHERE seq = ?", (seq,)).fetchone()
+        size_bytes += sum(map(len, row))
+        if size_bytes > CHAIN_LIMIT_BYTES:
+            raise too_many_items()
+        found.update(items_of(row, wanted))
+    return found
+
+
+_NEWEST: Final = (
+    "SELECT i.id, max(i.seq) FROM items i JOIN segments s USING (seq) "
+    "WHERE i.id IN ({marks}) AND s.owner = ?1 GROUP BY i.id"
+)
 
 
 def remove(connection: sqlite3.Connection, id: str, owner: str, oldest: float) -> bool:
@@ -161,6 +178,20 @@ def _forget_log(connection: sqlite3.Connection, id: str) -> None:
         connection.execute("DELETE FROM logs WHERE seq = ?", row)
 
 
+IDS_BATCH: Final = 500
+"""Ids in one statement; SQLite takes 999 values where it is old."""
+
+
+def _batches(ids: Iterable[str]) -> Iterator[list[str]]:
+    wanted = list(ids)
+    return (wanted[at : at + IDS_BATCH] for at in range(0, len(wanted), IDS_BATCH))
+
+
+def _marks(ids: list[str], first: int) -> str:
+    """Placeholders of which the first has this number."""
+    return ", ".join(f"?{number}" for number in range(first, first + len(ids)))
+
+
 # -- upstreams' ids, events, leases -------------------------------------------------------------------------------
 
 
@@ -189,17 +220,11 @@ def read_owners(
     """Where the owner has each of these ids; None for one that only others have."""
     asked = {plain(id): id for id in ids}
     found: dict[str, str | None] = {}
-    wanted = list(asked)
-    for at in range(0, len(wanted), IDS_BATCH):
-        some = wanted[at : at + IDS_BATCH]
-        marks = ", ".join(f"?{number}" for number in range(3, 3 + len(some)))
-        rows = connection.execute(_OWNERS.format(marks=marks), (owner, oldest, *some))
+    for some in _batches(asked):
+        rows = connection.execute(_OWNERS.format(marks=_marks(some, 3)), (owner, oldest, *some))
         found.update((asked[id], name) for id, name in rows)
     return found
 
-
-IDS_BATCH: Final = 500
-"""Ids in one statement; SQLite takes 999 values where it is old."""
 
 _OWNERS: Final = (
     "SELECT id, max(CASE WHEN owner = ?1 THEN name END) FROM ("

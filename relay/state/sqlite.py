@@ -106,8 +106,8 @@ class SqliteStore:
     async def input_items(self, id: str, owner: str) -> list[Json] | None:
         return await self._read(partial(rows.read_chain, own_output=False), plain(id), owner, self._oldest())
 
-    async def find_item(self, item_id: str, owner: str) -> Json | None:
-        return await self._read(rows.read_item, plain(item_id), owner)
+    async def find_items(self, ids: Collection[str], owner: str) -> dict[str, Json]:
+        return await self._read(rows.read_items, ids, owner)
 
     async def delete(self, id: str, owner: str) -> bool:
         oldest = self._oldest()

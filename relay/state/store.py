@@ -47,6 +47,15 @@ def chain_too_long() -> RelayError:
     )
 
 
+def too_many_items() -> RelayError:
+    """What every engine answers to references to more than ``CHAIN_LIMIT_BYTES``."""
+    return RelayError(
+        "context_length_exceeded",
+        f"The items that the input refers to stand in responses of more than {CHAIN_LIMIT_BYTES >> 20} MiB.",
+        param="input",
+    )
+
+
 def does_not_follow(id: str, first: int, following: int) -> RelayError:
     """What every engine answers to events that would leave a gap in a log, or rewrite it."""
     return RelayError("conflict", f"Event {first} of '{id}' does not follow: the next is {following}.")
@@ -123,8 +132,11 @@ class Store(Protocol):
     async def input_items(self, id: str, owner: str) -> list[Json] | None:
         """The full effective input, oldest first: the chain of the parent, and the turn's own input."""
 
-    async def find_item(self, item_id: str, owner: str) -> Json | None:
-        """The item that was stored last under this id, as input or output, by this owner."""
+    async def find_items(self, ids: Collection[str], owner: str) -> dict[str, Json]:
+        """The items that were stored last under these ids, as input or output, by this owner. One read.
+
+        Raises: ``context_length_exceeded`` where the turns that hold them are over ``CHAIN_LIMIT_BYTES``.
+        """
 
     async def delete(self, id: str, owner: str) -> bool:
         """Forget a response with its items and events, or an upstream's id; false if there was neither.

@@ -548,6 +548,32 @@ def test_a_container_of_a_turn_before_is_refused_by_the_member_that_brings_it() 
     shared(talk, state="relay")
 
 
+# --- references
+
+
+def test_a_short_request_does_not_name_a_long_one() -> None:
+    """An item is put in the place of each reference to it."""
+
+    async def talk(relay: Relay, up: Stateful) -> None:
+        bob = Asker(relay, "key-b")
+        long = {"type": "message", "id": "msg_long", "role": "user", "content": "x" * (1 << 20)}
+        await bob.create(input=[long])
+        reference = {"type": "item_reference", "id": "msg_long"}
+        await bob.create(input=[reference] * 3)
+        assert len(up.bodies[-1]["input"]) == 3
+        count = len(up.asked)
+        error = await bob.not_created(input=[reference] * 40)
+        assert (error["status"], error["code"], error["param"]) == (400, "context_length_exceeded", "input")
+        async with connected(relay.port, key="key-b") as socket:
+            first = await socket.completed(input=[long])
+            count = len(up.asked)
+            await socket.completed(input=[reference], previous_response_id=first["id"])
+            assert (await socket.refused(input=[reference] * 40))["code"] == "context_length_exceeded"
+        assert len(up.asked) == count + 1
+
+    shared(talk, state="relay")
+
+
 # --- the store
 
 

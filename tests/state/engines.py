@@ -69,3 +69,7 @@ def with_store(path: Path, body: Callable[[SqliteStore], Awaitable[None]], **opt
 
 async def one_turn(store: Store) -> None:
     await store.commit(*turn("a"), "ann")
+
+
+async def find_item(store: Store, id: str, owner: str) -> dict[str, Any] | None:
+    return (await store.find_items([id], owner)).get(id)

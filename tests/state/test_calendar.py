@@ -13,7 +13,7 @@ import pytest
 from relay.state.calendar import DOUBT_S, Calendar, Doubt, steady_clock
 from relay.state.memory import MemoryStore
 from relay.state.sqlite import SqliteStore
-from relay.state.store import Store
+from relay.state.store import Objects, Store
 from tests.state.engines import DAY_S, ENGINES, Clock, turn
 from tests.support import run, until
 
@@ -117,7 +117,7 @@ def test_a_month_ahead_erases_and_hides_nothing(kind: str, tmp_path: Path, caplo
         store = opened(kind, tmp_path, clocks)
         for number in range(50):
             await store.commit(*turn(f"n{number}"), "ann")
-        await store.remember_upstream("resp_up", "openai", "ann")
+        await store.remember_upstream(Objects("openai"), "ann", "resp_up")
         clocks.wall.time_s += 31 * DAY_S
         clocks.pass_s(5)
         for _ in range(3):

@@ -22,8 +22,8 @@ import pytest
 from relay.state import schema, sqlite, writer
 from relay.state.repair import repair
 from relay.state.sqlite import SqliteStore
-from relay.state.store import StoreError
-from tests.state.engines import one_turn, turn, with_store
+from relay.state.store import Objects, StoreError
+from tests.state.engines import find_item, one_turn, turn, with_store
 from tests.support import run, until
 
 TURNS = 60
@@ -37,7 +37,7 @@ async def fill(store: SqliteStore) -> None:
         parent = f"resp_n{number - 1}" if number % 10 else None
         await store.commit(*turn(f"n{number}", TEXT), "ann", parent=parent)
         await store.append_events(f"resp_n{number}", 0, [b"event"] * 3)
-        await store.remember_upstream(f"resp_up{number}", "openai", "ann")
+        await store.remember_upstream(Objects("openai"), "ann", f"resp_up{number}")
 
 
 async def kept(store: SqliteStore) -> set[int]:
@@ -94,7 +94,7 @@ def test_one_bad_page_costs_the_rows_on_it(path: Path, caplog: pytest.LogCapture
             assert len(await store.load_chain(f"resp_n{number}", "ann") or ()) == 3 * (number % 10 + 1)
             assert len(await store.read_events(f"resp_n{number}", -1)) == 3
             assert await store.find_upstream(f"resp_up{number}", "ann") == "openai"
-            assert await store.find_item(f"msg_n{number}_in", "ann") is not None
+            assert await find_item(store, f"msg_n{number}_in", "ann") is not None
         await works(store)
 
     with caplog.at_level(logging.ERROR, "relay.state"):
@@ -111,7 +111,7 @@ def test_a_page_that_can_be_made_again_costs_no_response(path: Path, name: str) 
     async def body(store: SqliteStore) -> None:
         assert await kept(store) == set(range(TURNS))
         assert len(await store.load_chain("resp_n59", "ann") or ()) == 30
-        assert await store.find_item("msg_n30_out", "ann") is not None
+        assert await find_item(store, "msg_n30_out", "ann") is not None
         await works(store)
 
     with_store(path, body)

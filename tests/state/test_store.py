@@ -13,10 +13,12 @@ import orjson
 import pytest
 
 from relay.errors import RelayError
+from relay.state import memory, record, rows
 from relay.state.memory import MemoryStore
+from relay.state.record import decode
 from relay.state.sqlite import SqliteStore
 from relay.state.store import Objects, Store, StoreError
-from tests.state.engines import DAY_S, ENGINES, Clock, ids, message, open_engine, turn
+from tests.state.engines import DAY_S, ENGINES, Clock, find_item, ids, message, open_engine, turn
 from tests.support import run
 
 Body = Callable[[Store], Awaitable[None]]
@@ -134,7 +136,7 @@ def test_nothing_is_found_under_an_unknown_id(bench: Bench) -> None:
             assert await store.get(id, "ann") is None
             assert await store.load_chain(id, "ann") is None
             assert await store.input_items(id, "ann") is None
-            assert await store.find_item(id, "ann") is None
+            assert await find_item(store, id, "ann") is None
             assert await store.find_upstream(id, "ann") is None
             assert await store.delete(id, "ann") is False
             assert await store.read_events(id, -1) == []
@@ -149,8 +151,8 @@ def test_another_owner_sees_nothing_on_any_method(bench: Bench) -> None:
         assert await store.get("resp_b", "bob") is None
         assert await store.load_chain("resp_b", "bob") is None
         assert await store.input_items("resp_b", "bob") is None
-        assert await store.find_item("msg_a_in", "bob") is None
-        assert await store.find_item("msg_a_out", "bob") is None
+        assert await find_item(store, "msg_a_in", "bob") is None
+        assert await find_item(store, "msg_a_out", "bob") is None
         assert await store.find_upstream("resp_up", "bob") is None
         assert await store.delete("resp_b", "bob") is False
         assert await store.delete("resp_up", "bob") is False
@@ -188,10 +190,10 @@ def test_a_second_commit_replaces_the_first(bench: Bench) -> None:
         assert kept is not None
         assert (kept.response, kept.extra) == (turn("b", "late")[0], {"n": 1})
         assert len(await store.load_chain("resp_b", "ann") or ()) == 6
-        assert await store.find_item("msg_partial", "ann") is None
-        assert await store.find_item("msg_b_out", "ann") == turn("b", "late")[0]["output"][1]
+        assert await find_item(store, "msg_partial", "ann") is None
+        assert await find_item(store, "msg_b_out", "ann") == turn("b", "late")[0]["output"][1]
         assert await store.delete("resp_b", "ann") is True
-        assert await store.find_item("msg_b_out", "ann") is None
+        assert await find_item(store, "msg_b_out", "ann") is None
 
     bench(body)
 
@@ -199,15 +201,41 @@ def test_a_second_commit_replaces_the_first(bench: Bench) -> None:
 def test_an_item_is_found_by_its_id(bench: Bench) -> None:
     async def body(store: Store) -> None:
         await chain(store, "ab")
-        assert await store.find_item("msg_a_in", "ann") == turn("a")[1][0]
-        assert await store.find_item("rs_b", "ann") == turn("b")[0]["output"][0]
+        assert await find_item(store, "msg_a_in", "ann") == turn("a")[1][0]
+        assert await find_item(store, "rs_b", "ann") == turn("b")[0]["output"][0]
         # sent again with its old id by someone who keeps his own history: the last one counts
         await store.commit(turn("c")[0], [message("msg_a_in", "edited")], "ann")
-        assert await store.find_item("msg_a_in", "ann") == message("msg_a_in", "edited")
+        assert await find_item(store, "msg_a_in", "ann") == message("msg_a_in", "edited")
         await store.commit(turn("d")[0], [message("msg_a_in", "bob's")], "bob")
-        assert await store.find_item("msg_a_in", "ann") == message("msg_a_in", "edited")
+        assert await find_item(store, "msg_a_in", "ann") == message("msg_a_in", "edited")
         await store.delete("resp_c", "ann")
-        assert await store.find_item("msg_a_in", "ann") == turn("a")[1][0]
+        assert await find_item(store, "msg_a_in", "ann") == turn("a")[1][0]
+
+    bench(body)
+
+
+def test_many_items_are_found_in_one_read_of_their_turn(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def decoded(blob: bytes) -> Any:
+        read.append(len(blob))
+        return decode(blob)
+
+    async def body(store: Store) -> None:
+        many = [message(f"msg_{number}", "x") for number in range(2_000)]
+        await store.commit(turn("a")[0], many, "ann")
+        await store.commit(*turn("b"), "ann")
+        await store.commit(turn("c")[0], [message("msg_7", "bob's")], "bob")
+        monkeypatch.setattr(record, "decode", decoded)
+        asked = [*(f"msg_{number}" for number in range(2_500)), "msg_b_out"]
+        found = await store.find_items(asked, "ann")
+        assert found == {one["id"]: one for one in many} | {"msg_b_out": turn("b")[0]["output"][1]}
+        assert len(read) == 4  # input and output of two turns
+        monkeypatch.setattr(memory, "CHAIN_LIMIT_BYTES", 1_000)
+        monkeypatch.setattr(rows, "CHAIN_LIMIT_BYTES", 1_000)
+        with pytest.raises(RelayError, match="the input refers to") as caught:
+            await store.find_items(asked, "ann")
+        assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "input")
 
     bench(body)
 
@@ -224,7 +252,7 @@ def test_items_without_a_usable_id_are_kept(bench: Bench) -> None:
         ]
         await store.commit({"id": "resp_o", "output": []}, [*odd, {"id": "same"}, {"id": "same"}], "ann")
         assert (await store.load_chain("resp_o", "ann") or [])[:6] == odd
-        assert await store.find_item("\udc00", "ann") == {"id": "\udc00"}
+        assert await find_item(store, "\udc00", "ann") == {"id": "\udc00"}
         assert await store.delete("resp_o", "ann") is True
 
     bench(body)
@@ -237,7 +265,7 @@ def test_deletion_breaks_what_descends_and_nothing_else(bench: Bench) -> None:
         assert await store.delete("resp_b", "ann") is True
         assert await store.delete("resp_b", "ann") is False
         assert await store.get("resp_b", "ann") is None
-        assert await store.find_item("msg_b_in", "ann") is None
+        assert await find_item(store, "msg_b_in", "ann") is None
         assert await store.get("resp_c", "ann") is not None
         assert await store.load_chain("resp_c", "ann") is None
         assert await store.input_items("resp_c", "ann") is None
@@ -284,7 +312,7 @@ def test_expiry_keeps_what_a_descendant_needs(bench: Bench) -> None:
         bench.clock.time_s += DAY_S
         await settle(store)
         assert await store.load_chain("resp_a", "ann") is None
-        assert await store.find_item("msg_lone_in", "ann") is None
+        assert await find_item(store, "msg_lone_in", "ann") is None
         assert ids(await store.load_chain("resp_b", "ann")) == [
             "msg_a_in", "rs_a", "msg_a_out", "msg_b_in", "rs_b", "msg_b_out",
         ]  # fmt: skip
@@ -294,7 +322,7 @@ def test_expiry_keeps_what_a_descendant_needs(bench: Bench) -> None:
         assert len(await store.load_chain("resp_b", "ann") or ()) == 6
         await store.delete("resp_b", "ann")
         await settle(store)
-        assert await store.find_item("msg_a_in", "ann") is None
+        assert await find_item(store, "msg_a_in", "ann") is None
 
     bench(body, max_age_days=10)
 
@@ -359,8 +387,8 @@ def test_a_long_chain_goes_bit_by_bit_when_it_is_the_oldest(bench: Bench) -> Non
         await store.commit(*turn("new"), "ann")
         for _ in range(10):
             await settle(store)
-        assert await store.find_item("msg_old0_in", "ann") is None
-        assert await store.find_item("msg_old299_in", "ann") is None
+        assert await find_item(store, "msg_old0_in", "ann") is None
+        assert await find_item(store, "msg_old299_in", "ann") is None
         assert await store.load_chain("resp_new", "ann") is not None
 
     bench(body, max_age_days=10)
@@ -528,7 +556,7 @@ def test_a_closed_store_refuses_everything(bench: Bench) -> None:
         assert store.healthy is False
         calls: list[Awaitable[Any]] = [
             store.commit(*turn("a"), "ann"), store.get("a", "ann"), store.load_chain("a", "ann"),
-            store.input_items("a", "ann"), store.find_item("a", "ann"), store.delete("a", "ann"),
+            store.input_items("a", "ann"), find_item(store, "a", "ann"), store.delete("a", "ann"),
             store.remember_upstream(Objects("u"), "ann", "a"), store.find_upstream("a", "ann"),
             store.whose(["a"], "ann"),
             store.append_events("a", 0, [b""]), store.read_events("a", -1),
