@@ -5,7 +5,8 @@ Source: design.md §3 "Turn and attachment"; decisions 1-4. An attachment knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 import orjson
@@ -20,6 +21,9 @@ _SSE_HEADERS: Final[list[Header]] = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 ]
+
+PIECE_BYTES: Final = 256 * 1024
+BATCH: Final = 256  # messages of a socket in one write, while more are being made
 
 HeadersNow = Callable[[], list[Header]]
 """The headers of an answer at the moment when it begins."""
@@ -62,8 +66,15 @@ class Attachment(Protocol):
         """Whether ``push`` works: the server is ours."""
         ...
 
-    async def finish(self, response: dict[str, Any]) -> None:
-        """The terminal event was written (``response`` is the final Response): send the rest and end."""
+    async def drain(self) -> None:
+        """Send what the sink holds in pieces, while another thread may write into it, so that others get their turn."""
+        ...
+
+    async def finish(self, response: dict[str, Any], body: bytes | None = None) -> None:
+        """The terminal event was written (``response`` is the final Response): send the rest and end.
+
+        ``body`` is the Response as JSON, where that is there already.
+        """
         ...
 
     async def refuse(self, error: RelayError) -> None:
@@ -104,11 +115,23 @@ class EventStream:
         data = self.sink.take()
         return not data or (self._write_now is not None and self._write_now(data))
 
-    async def finish(self, response: dict[str, Any]) -> None:
-        """The last events and the end of the body in one send."""
+    async def drain(self) -> None:
+        """One send for each ``PIECE_BYTES`` or so."""
+        for data in _pieces(self.sink.take_all()):
+            if not self.begun:
+                await self._begin()
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            await asyncio.sleep(0)
+
+    async def finish(self, response: dict[str, Any], body: bytes | None = None) -> None:
+        """The last events and the end of the body, in one send where they are small."""
         if not self.begun:
             await self._begin()
-        await self._send({"type": "http.response.body", "body": self.sink.take()})
+        *pieces, last = _pieces(self.sink.take_all())
+        for data in pieces:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            await asyncio.sleep(0)
+        await self._send({"type": "http.response.body", "body": last})
 
     async def refuse(self, error: RelayError) -> None:
         """An HTTP status with the envelope."""
@@ -145,10 +168,13 @@ class JSONBody:
     async def flush(self) -> None:
         """Nothing until the end."""
 
-    async def finish(self, response: dict[str, Any]) -> None:
+    async def drain(self) -> None:
+        """Nothing until the end."""
+
+    async def finish(self, response: dict[str, Any], body: bytes | None = None) -> None:
         """The final Response."""
         self.begun = True
-        await send_json(self._send, 200, response, self._headers())
+        await send_json(self._send, 200, response if body is None else body, self._headers())
 
     async def refuse(self, error: RelayError) -> None:
         """An HTTP status with the envelope."""
@@ -184,6 +210,9 @@ class SocketMessages:
         texts = self.sink.take()
         if not texts and not self.pushes:
             return
+        await self._send_all(texts)
+
+    async def _send_all(self, texts: list[bytes]) -> None:
         self.begun = self.begun or bool(texts)
         if self._batches:
             await self._send({"type": "relay.websocket.send_batch", "texts": texts})
@@ -191,13 +220,20 @@ class SocketMessages:
             for text in texts:
                 await self._send({"type": "websocket.send", "text": text.decode()})
 
+    async def drain(self) -> None:
+        """The same, some at a time."""
+        texts = self.sink.take_all()
+        for at in range(0, len(texts), BATCH):
+            await self._send_all(texts[at : at + BATCH])
+            await asyncio.sleep(0)
+
     def push(self) -> bool:
         """All that was written since the last, in one write."""
         # hot: bench
         texts = self.sink.take()
         return not texts or (self._write_now is not None and self._write_now(texts))
 
-    async def finish(self, response: dict[str, Any]) -> None:
+    async def finish(self, response: dict[str, Any], body: bytes | None = None) -> None:
         """The last events; the socket stays open."""
         await self.flush()
 
@@ -230,7 +266,10 @@ class Silent:
         """Nothing."""
         return True
 
-    async def finish(self, response: dict[str, Any]) -> None:
+    async def drain(self) -> None:
+        """Nothing."""
+
+    async def finish(self, response: dict[str, Any], body: bytes | None = None) -> None:
         """Keep the response."""
         self.response = response
 
@@ -240,3 +279,20 @@ class Silent:
 
     async def heartbeat(self) -> None:
         """Nothing."""
+
+
+def _pieces(frames: list[bytes]) -> Iterator[bytes]:
+    """Frames joined to ``PIECE_BYTES`` and cut to it: nothing large is copied as a whole."""
+    few: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if size + len(frame) > PIECE_BYTES and few:
+            yield b"".join(few)
+            few, size = [], 0
+        if len(frame) > PIECE_BYTES:
+            yield from (frame[at : at + PIECE_BYTES] for at in range(0, len(frame), PIECE_BYTES))
+        else:
+            few.append(frame)
+            size += len(frame)
+    if few:
+        yield b"".join(few)

@@ -31,12 +31,11 @@ async def opening(answer: Answer) -> tuple[bool, bytes]:
     return shape == "stream", head
 
 
-async def whole_body(answer: Answer, head: bytes) -> Any:
-    """A JSON object or array; ``head`` was read already. Where the body breaks off behind it, it is whole all the same.
+def content_of(answer: Answer, body: bytes, broken: RelayError | None) -> Any:
+    """The JSON object or array in a whole body; ``broken``: how it broke off, where it did.
 
     Raises: RelayError.
     """
-    body, broken = await _rest(answer, head)
     try:
         content = loads(body)
     except ValueError:
@@ -49,7 +48,11 @@ async def whole_body(answer: Answer, head: bytes) -> Any:
     return content
 
 
-async def _rest(answer: Answer, head: bytes) -> tuple[bytes, RelayError | None]:
+async def rest_of(answer: Answer, head: bytes) -> tuple[bytes, RelayError | None]:
+    """The body; ``head`` was read already. Where it breaks off behind its end, it is whole all the same.
+
+    Raises: RelayError for one over the limit.
+    """
     pieces, length = [head], len(head)
     try:
         while data := await answer.read():

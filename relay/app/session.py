@@ -84,10 +84,10 @@ class _LaneMessages(SocketMessages):
         super().__init__(wire.send, lane, batches=wire.batches, write_now=wire.write_now)
         self._settle = settle
 
-    async def finish(self, response: dict[str, Any]) -> None:
+    async def finish(self, response: dict[str, Any], body: bytes | None = None) -> None:
         """The last events; the socket stays open."""
         self._settle(response)
-        await super().finish(response)
+        await super().finish(response, body)
 
     async def refuse(self, error: RelayError) -> None:
         """The error envelope in place of events."""

@@ -13,22 +13,23 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from relay.app.attachments import Attachment, Silent
 from relay.app.compaction import compaction_fields, expand_compactions, prompt_item
 from relay.app.deadline import Deadline
 from relay.app.guard import Caller
-from relay.app.reading import opening, whole_body
+from relay.app.hearing import Hearing
+from relay.app.heavy import ALWAYS
 from relay.app.refusals import ERROR_LIMIT_BYTES, limits_of, refusal
 from relay.app.replies import Header, encoded
 from relay.app.services import Services, Upstream, access_log, log
 from relay.app.truncation import without_oldest_turns
 from relay.errors import RelayError
-from relay.providers.base import REPEATED, Continue, Done, Media, Target, Translator, UpstreamRequest, Wait
+from relay.providers.base import REPEATED, Continue, Done, Media, Target, UpstreamRequest
 from relay.providers.failures import settled
 from relay.responses.emitter import Emitter, Voice
-from relay.responses.json import dumps, mended
+from relay.responses.json import dumps
 from relay.responses.request import Request
 from relay.responses.response import template
 from relay.upstream import Answer
@@ -36,7 +37,10 @@ from relay.upstream import Answer
 HOPS_LIMIT: Final = 8
 COMMIT_S: Final = 10.0
 HEARTBEAT_S: Final = 15.0
+PUMP_S: Final = 0.005
 WARNINGS_HEADER_BYTES: Final = 2_048
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -102,7 +106,9 @@ class Turn:
     """
 
     __slots__ = (
+        "_alone",
         "_attempts",
+        "_besides",
         "_commit",
         "_deadline",
         "_first",
@@ -135,7 +141,9 @@ class Turn:
         self.emitter = emitter
         self.attachment = attachment
         self._commit = commit
+        self._alone = asyncio.Lock()  # whoever works beside the loop has the emitter alone
         self._attempts = 0
+        self._besides = False  # something was large
         self._first: float | None = None
         self._interruption: RelayError | None = None
         self._limits: tuple[tuple[str, str], ...] = ()
@@ -194,9 +202,9 @@ class Turn:
 
     def silent_since(self, now: float) -> bool:
         """Whether the client has waited long enough for a sign of life."""
-        if self._sending:
+        if self._sending or self.busy:
             self._sent_at = now
-        if self._sending or not self.attachment.streams or self.emitter.concluded:
+        if self._sending or self.busy or not self.attachment.streams or self.emitter.concluded:
             return False
         if self.attachment.begun:
             # what was written is counted by its number, once a pulse and not at each token
@@ -210,7 +218,7 @@ class Turn:
         emitter, plan = self.emitter, self.plan
         self._sent_at = self._loop.time()
         try:
-            if emitter.concluded:
+            if emitter.concluded or self.busy:
                 return  # since it was looked at
             if not self.attachment.begun:
                 emitter.start()
@@ -220,7 +228,7 @@ class Turn:
             else:
                 emitter.alive()
             self._written = emitter.sequence_number
-            await self._flush()
+            await self.flush()
         except OSError:
             pass  # the client has left, which the turn's own task is told
 
@@ -239,14 +247,25 @@ class Turn:
     async def _run(self) -> str:
         try:
             done = await self._compacted() if self.plan.compact is not None else await self._speak()
-            response = self._conclude(done)
+            response = await self._where(partial(self._conclude, done))
         except RelayError as error:
             return await self._fail(error)
         await self._keep(response)
-        self.emitter.terminal()
-        await self.attachment.finish(response)
+        await self._finish(response)
         self._mark_first()
         return str(response["status"])
+
+    async def _finish(self, response: dict[str, Any]) -> None:
+        """The terminal event, or the one JSON body, and the end."""
+        large = self.large
+        await self._where(self.emitter.terminal, heavy=large, quiet=True)
+        body = None
+        if large and not self.attachment.streams:
+            body = await self._where(partial(dumps, response), heavy=True, quiet=True)
+        await self.attachment.finish(response, body)
+        if large:  # freed at once they would take as long as they took to make
+            items = list(response.get("output") or ())
+            self.services.spawn(self.services.heavy.run(ALWAYS, self.plan.caller.owner, partial(_let_go, items)))
 
     def _conclude(self, done: Done) -> dict[str, Any]:
         if done.response is not None:
@@ -268,19 +287,18 @@ class Turn:
             await self.attachment.refuse(error)
             return f"error:{error.code or error.type}"
         try:
-            response = self.emitter.conclude("failed", error=error)
+            response = await self._where(partial(self.emitter.conclude, "failed", error=error))
         except RelayError:  # the output's bound, met again while closing: what is closed is closed
             response = self.emitter.response
             response["status"], response["error"] = "failed", error.stream_error()
         await self._keep(response)
-        self.emitter.terminal()
-        await self.attachment.finish(response)
+        await self._finish(response)
         return f"failed:{response['error']['code']}"
 
     async def _keep(self, response: dict[str, Any]) -> None:
         keep = self._commit(response) if self._commit is not None else None
         if keep is not None:
-            await self._flush()
+            await self.flush()
             await keep()
 
     async def _compacted(self) -> Done:
@@ -288,7 +306,7 @@ class Turn:
         plan = self.plan
         voice = self.emitter.voice({})
         item = voice.hosted("compaction", {"encrypted_content": ""}, step="compacting")
-        await self._flush()
+        await self.flush()
         summary, usage = await summarise(self.services, plan)
         fields = compaction_fields(plan.target.model, summary)
         voice.hosted_end(item, {"encrypted_content": fields["encrypted_content"]}, step=None)
@@ -346,7 +364,7 @@ class Turn:
                 self._report(call)
                 continue
             if len(plan.calls) > 1 or not isinstance(outcome, Done):
-                await self._flush()
+                await self.flush()
             if isinstance(outcome, Done):
                 return outcome
             hops += 1
@@ -404,7 +422,7 @@ class Turn:
             self._limits = limits_of(answer, self.services.now(), client_key=client_key)
             translator = upstream.provider.translator(call, voice)
             self._ready = lambda: translator.ready
-            outcome = await self._hear(answer, translator)
+            outcome = await Hearing(self, answer, translator, self._deadline).hear()
             if translator.ended:
                 leave = answer.retire
             return outcome
@@ -414,69 +432,6 @@ class Turn:
             self._deadline.end(answer)
             leave()
 
-    async def _hear(self, answer: Answer, translator: Translator) -> Done | Continue:
-        """The whole of an answer, in whichever form it comes."""
-        streams, head = await opening(answer)
-        content = None if streams else await whole_body(answer, head)
-        if isinstance(content, dict):
-            translator.from_body(content)
-            return translator.close()
-        try:
-            if isinstance(content, list):  # a stream whose events are members of an array (Gemini without SSE)
-                for event in content:
-                    translator.feed(b"data: " + dumps(mended(event)) + b"\n\n")
-            else:
-                await self._stream(answer, translator, head)
-            return translator.close()
-        except RelayError:
-            await self._flush()  # what came before the error was said, though it came with it (decision 47)
-            raise
-
-    async def _stream(self, answer: Answer, translator: Translator, data: bytes) -> None:
-        """Read to the end, or as long as something may come late (decision 44); ``data`` was read already."""
-        attachment = self.attachment
-        consume = partial(self._on_data, translator, attachment.push)
-        wait: Wait | None = None
-        while data:
-            # the pull: before the stream has begun, for a client that is behind, for a server that is not ours, and
-            # from the reason for the end on
-            translator.feed(data)
-            if translator.ended:  # what it said goes out with what follows, at once or before anything that waits
-                return
-            await self._flush()
-            wait = self._waits(answer, wait, translator.wait)
-            if wait is None and attachment.pushes and (attachment.begun or not attachment.streams):
-                await answer.push(consume)
-                if translator.ended:
-                    return
-                await self._flush()
-                wait = self._waits(answer, wait, translator.wait)
-            data = await self._read(answer, translator)
-
-    def _waits(self, answer: Answer, before: Wait | None, wait: Wait | None) -> Wait | None:
-        """An answer that has waited as long as it may is read no further."""
-        if wait is not before:
-            if wait is None:
-                self._deadline.end(answer)
-            else:
-                self._deadline.begin(answer, wait.seconds, answer.cease)
-        return wait
-
-    async def _read(self, answer: Answer, translator: Translator) -> bytes:
-        """What has come. Where all is there that must be, a break is an end. Raises: RelayError where not."""
-        try:
-            return await answer.read()
-        except RelayError:
-            if translator.wait is None:
-                raise
-            return b""
-
-    def _on_data(self, translator: Translator, push: Callable[[], bool], data: bytes) -> bool:
-        """The push: from the upstream's socket to the client's in one callback (design.md §2 without its step 3)."""
-        # hot: bench
-        translator.feed(data)
-        return push() and translator.wait is None and not translator.ended
-
     def _note(self, answer: Answer) -> None:
         for name in (b"x-request-id", b"request-id", b"x-generation-id"):
             value = answer.header(name)
@@ -485,10 +440,57 @@ class Turn:
                 self._upstream_id = text[:128]
                 return
 
-    async def _flush(self) -> None:
+    # --- what is large (decision 61)
+
+    @property
+    def large(self) -> bool:
+        """Whether the response has grown so far that walking over it takes long."""
+        return self._besides or self.emitter.large
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is at work for this turn beside the loop."""
+        return self._alone.locked()
+
+    async def beside(self, work: Callable[[], T], *, quiet: bool = False) -> T:
+        """Do pure work beside the loop, and send meanwhile what it says, if not ``quiet``.
+
+        Where the turn is interrupted it is waited for, because the emitter has more to say; not where the client left.
+        """
+        self._besides = True
+        async with self._alone:
+            task = self.services.spawn(self.services.heavy.run(ALWAYS, self.plan.caller.owner, work))
+            try:
+                while not task.done():
+                    await asyncio.wait((task,), timeout=None if quiet else PUMP_S)
+                    if not quiet:
+                        await self.flush(bit_by_bit=True)
+            except BaseException:
+                if self._interruption is None:
+                    task.cancel()
+                else:
+                    await asyncio.wait((task,))
+                task.add_done_callback(_seen)
+                raise
+            result: T = task.result()
+            return result
+
+    async def _where(self, work: Callable[[], T], *, heavy: bool | None = None, quiet: bool = False) -> T:
+        return await self.beside(work, quiet=quiet) if (self.large if heavy is None else heavy) else work()
+
+    async def rest(self) -> None:
+        """Send what was said, and let others have their turn."""
+        await self.flush()
+        await asyncio.sleep(0)
+
+    async def flush(self, *, bit_by_bit: bool = False) -> None:
+        """Send what was said; ``bit_by_bit`` while more is being said beside the loop."""
         self._sending = True
         try:
-            await self.attachment.flush()
+            if bit_by_bit or self.busy:
+                await self.attachment.drain()
+            else:
+                await self.attachment.flush()
         finally:
             self._sending = False
         if self._first is None and self.attachment.begun:
@@ -513,6 +515,18 @@ class Turn:
             self._loop.time() - self.started_at,
             usage,
         )
+
+
+def _let_go(items: list[Any]) -> None:
+    """Free them some at a time."""
+    while items:
+        del items[-64:]
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """What nobody waits for any more may fail."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _built(

@@ -113,6 +113,11 @@ class Translator(Protocol):
         ...
 
     @property
+    def heavy(self) -> bool:
+        """Whether what is fed next may complete a large event, which takes long to work on (decision 61)."""
+        ...
+
+    @property
     def ready(self) -> bool:
         """Whether the response could start now without an event (decision 3: after 10 s of waiting)."""
         ...

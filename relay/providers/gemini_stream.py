@@ -124,6 +124,11 @@ class GeminiTranslator:
 
     # --- input
 
+    @property
+    def heavy(self) -> bool:
+        """Whether what is fed next may complete a large event."""
+        return self._decoder.heavy
+
     def feed(self, data: bytes) -> None:
         """Bytes of the stream. Raises: RelayError for an error that the upstream reports, or nonsense."""
         if not self.ended:

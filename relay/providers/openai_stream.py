@@ -114,6 +114,11 @@ class ResponsesTranslator:
         # an upstream that keeps its responses names them: until it has, there is no id to start with
         self.ready = not context.holds_state
 
+    @property
+    def heavy(self) -> bool:
+        """Whether what is fed next may complete a large event."""
+        return self._decoder.heavy
+
     def feed(self, data: bytes) -> None:
         """Bytes of the upstream's stream. Raises: RelayError."""
         emitter = self._emitter

@@ -128,6 +128,11 @@ class Spliced(ABC):
     def _on_events(self, events: list[Event]) -> None:
         """Events of which at least one may be no text."""
 
+    @property
+    def heavy(self) -> bool:
+        """Whether what is fed next may complete a large event."""
+        return self._decoder.heavy
+
     def feed(self, data: bytes) -> None:
         """Bytes of the stream. Raises: RelayError for an error that the upstream reports, or nonsense."""
         if self.ended:

@@ -30,6 +30,10 @@ from relay.responses.tools import Tool
 OUTPUT_LIMIT_BYTES: Final = 32 * 1024 * 1024
 """Decision 7: what one response retains for its final object."""
 
+LARGE_BYTES: Final = 256 * 1024
+LARGE_ITEMS: Final = 64
+"""A response with more than either of these takes long to walk over (decision 61): up to 5 ms below."""
+
 LEFT_OUT_LIMIT: Final = 8
 """How many things that an answer held and nobody could show are told apart in its warnings."""
 
@@ -188,6 +192,11 @@ class Emitter:
         return response
 
     @property
+    def large(self) -> bool:
+        """Whether to walk over it takes long."""
+        return self._retained > LARGE_BYTES or len(self._outputs) > LARGE_ITEMS
+
+    @property
     def output(self) -> list[dict[str, Any]]:
         """The items so far, in ``output_index`` order."""
         return [output.item for output in self._outputs]
@@ -207,7 +216,9 @@ class Emitter:
         status = str(self.response["status"])
         self.lifecycle("response." + _NAMES.get(status, status))
         self.sink.end()
-        self._voices, self._outputs = [], []  # they hold the emitter: without the circle all go at once
+        self._voices = []  # they hold the emitter: without the circle all go at once
+        while self._outputs:  # a few at a time: others may turn between
+            del self._outputs[-LARGE_ITEMS:]
 
     # --- what translators and items call
 

@@ -68,6 +68,12 @@ class SSESink:
         self._frames = []
         return b"".join(frames) if len(frames) > 1 else frames[0]
 
+    def take_all(self) -> list[bytes]:
+        """The same in pieces, while another thread may write."""
+        pieces = self._frames[:]
+        del self._frames[: len(pieces)]
+        return pieces
+
 
 class SocketSink:
     """Text messages for a WebSocket; each carries ``stream_id`` where its lane has a name (responses-api.md §5.6)."""
@@ -108,6 +114,12 @@ class SocketSink:
         texts = self._texts
         if texts:
             self._texts = []
+        return texts
+
+    def take_all(self) -> list[bytes]:
+        """The same, while another thread may write."""
+        texts = self._texts[:]
+        del self._texts[: len(texts)]
         return texts
 
 

@@ -15,6 +15,8 @@ EVENT_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """Decision 7: one event of an upstream's stream is at most 16 MiB."""
 
 WINDOW_BYTES: Final = 4 * 1024
+HEAVY_BYTES: Final = 16 * 1024
+"""What is larger takes long to work on as a whole: 4 ms, where it is written to take long."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 
@@ -27,10 +29,10 @@ class Decoder:
 
     ``comments`` counts comment lines; ``stray`` holds the first 2 KiB of lines that are no SSE at all, for error texts.
     ``clear``: nothing of what was fed is kept, so a read that is known to be whole events with line feeds is its own
-    ``cut``.
+    ``cut``. ``heavy``: what is kept is the beginning of a large event.
     """
 
-    __slots__ = ("_buffer", "_fresh", "_limit", "_scanned", "_skip_lf", "clear", "comments", "stray")
+    __slots__ = ("_buffer", "_fresh", "_limit", "_scanned", "_skip_lf", "clear", "comments", "heavy", "stray")
 
     def __init__(self, limit_bytes: int = EVENT_LIMIT_BYTES) -> None:
         self._limit = limit_bytes
@@ -39,6 +41,7 @@ class Decoder:
         self._skip_lf = False
         self._fresh = True
         self.clear = False
+        self.heavy = False
         self.comments = 0
         self.stray = b""
 
@@ -68,12 +71,14 @@ class Decoder:
         end = buffer.rfind(b"\n\n", max(self._scanned - 1, 0))
         if end < 0:
             self._scanned = len(buffer)
+            self.heavy = len(buffer) > HEAVY_BYTES
             if len(buffer) > self._limit:
                 raise RelayError("upstream_bad_response", f"The upstream sent one event of over {self._limit} bytes.")
             return b""
         whole = bytes(buffer[: end + 2])
         del buffer[: end + 2]
         self._scanned = len(buffer)
+        self.heavy = len(buffer) > HEAVY_BYTES
         return whole
 
     def close(self) -> list[Event]:
@@ -144,6 +149,14 @@ def window(block: bytes, at: int, size: int) -> bytes:
     """The whole events of a block of whole events from ``at``, up to the end of the one in which ``size`` bytes end."""
     end = block.find(b"\n\n", at + size - 2)
     return block[at : end + 2] if end >= 0 else block[at:]
+
+
+def piece(data: bytes, at: int) -> bytes:
+    """What to feed next of a large read: whole events where their ends can be seen, at most twice ``HEAVY_BYTES``."""
+    if len(data) - at <= HEAVY_BYTES:
+        return data[at:] if at else data
+    end = data.find(b"\n\n", at + HEAVY_BYTES - 2, at + 2 * HEAVY_BYTES)
+    return data[at : end + 2 if end >= 0 else at + HEAVY_BYTES]
 
 
 def windows(block: bytes) -> Iterator[bytes]:

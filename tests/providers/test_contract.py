@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import json
@@ -19,6 +20,7 @@ from relay.responses.emitter import Emitter
 from relay.responses.request import PARAMETERS, parse
 from relay.responses.response import template
 from relay.responses.sinks import SSESink
+from relay.wire.sse import HEAVY_BYTES
 
 EVERY = pytest.mark.parametrize("provider", PROVIDERS.values(), ids=PROVIDERS)
 TARGET = Target("up", "some-model", "http://127.0.0.1:9/v1")
@@ -66,6 +68,19 @@ def test_a_body_takes_no_more_memory_than_its_bytes(provider: Provider) -> None:
     finally:
         tracemalloc.stop()
     assert held < sum(len(body) + 200 for body in bodies)
+
+
+@EVERY
+def test_a_large_event_is_announced(provider: Provider) -> None:
+    """What is fed next may complete it, and is worked on beside the loop (decision 61)."""
+    one, _ = translator(provider)
+    one.feed(b": ping\n\ndata: {")
+    assert not one.heavy
+    one.feed(b'"a":"' + b"x" * HEAVY_BYTES)
+    assert one.heavy
+    with contextlib.suppress(RelayError):
+        one.feed(b'"}\n\n')
+    assert not one.heavy
 
 
 GARBAGE = [

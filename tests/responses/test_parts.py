@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from functools import partial
 
 import orjson
@@ -161,6 +162,22 @@ def test_the_socket_sink_adds_the_lane() -> None:
     sink = SocketSink(b'"lane"')
     sink.write(b"a", b'{"type":"a"}')
     assert [orjson.loads(text) for text in sink.take()] == [{"stream_id": "lane", "type": "a"}]
+
+
+@pytest.mark.parametrize("sink", [SSESink(), SocketSink()], ids=["SSE", "socket"])
+def test_nothing_is_lost_that_another_thread_writes(sink: SSESink | SocketSink) -> None:
+    def write() -> None:
+        for number in range(20_000):
+            sink.write(b"a", b'{"n":%d}' % number)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    taken: list[bytes] = []
+    while thread.is_alive():
+        taken += sink.take_all()
+    taken += sink.take_all()
+    assert [int(one.split(b'"n":')[1].split(b"}")[0]) for one in taken] == list(range(20_000))
+    assert sink.take_all() == []
 
 
 def test_the_null_sink_keeps_nothing() -> None:

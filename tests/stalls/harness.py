@@ -176,7 +176,9 @@ class Stage:
         self.port = port
         self._upstream = upstream
         self._probe = subprocess.Popen(
-            [sys.executable, "-S", "-c", _PROBE, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-S", "-c", _PROBE, str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     def play(self, one: Input) -> Play:
@@ -191,7 +193,7 @@ class Stage:
         (Path("/proc") / str(self.process.pid) / "clear_refs").write_text("5")
         self._toggle()
         cpu, began = self._cpu_s(), time.monotonic()
-        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as sock:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as sock:
             said = _talk(sock, message, one)
         seconds, cpu = time.monotonic() - began, self._cpu_s() - cpu
         time.sleep(0.05)  # what is let go afterwards counts too
@@ -246,7 +248,7 @@ def relay_stage(folder: Path, server: str = "") -> Iterator[Stage]:
     upstream.start()
     tables = "".join(
         f'[upstreams.{name}]\ndialect = "{name}"\nbase_url = "http://127.0.0.1:{upstream.port}{path}"\n'
-        f'api_key = "upstream-canary"\nmodels = ["{name}-*"]\n'
+        f'api_key = "stall-test-canary"\nmodels = ["{name}-*"]\n'
         for name, path in PATHS.items()
     )
     config = folder / "relay.toml"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import RelayError
-from relay.wire.sse import WINDOW_BYTES, Decoder, Event, frame, windows
+from relay.wire.sse import HEAVY_BYTES, WINDOW_BYTES, Decoder, Event, frame, piece, windows
 from tests.support import assert_linear
 
 
@@ -122,3 +122,30 @@ def test_windows_are_whole_events_of_bounded_size() -> None:
         assert all(piece.endswith(b"\n\n") for piece in found)
         assert all(piece.find(b"\n\n", WINDOW_BYTES) in (-1, len(piece) - 2) for piece in found)
     assert [len(piece) for piece in windows(b"".join(events))] == [4125, 4104, 4105, 20_008, 20]
+
+
+def test_a_large_read_is_fed_in_whole_events() -> None:
+    events = [b"data: %b\n\n" % (b"x" * size) for size in (1, 15_000, 100, 16_000, 3, 40_000, 1)]
+    for data in (b"".join(events), b"".join(events).replace(b"\n", b"\r\n")):
+        found, at = [], 0
+        while at < len(data):
+            found.append(piece(data, at))
+            at += len(found[-1])
+        assert b"".join(found) == data
+        assert max(map(len, found)) <= 2 * HEAVY_BYTES
+    block = b"".join(events)
+    assert piece(block, 0).endswith(b"\n\n")
+    assert len(piece(block, 31_200)) == HEAVY_BYTES, "inside an event that is larger"
+    assert piece(b"data: x\n\n", 0) == b"data: x\n\n"
+
+
+def test_the_beginning_of_a_large_event_is_known() -> None:
+    decoder = Decoder()
+    decoder.feed(b"data: 1\n\ndata: " + b"x" * HEAVY_BYTES)
+    assert decoder.heavy
+    decoder.feed(b"x")
+    assert decoder.heavy
+    assert len(decoder.feed(b"\n\ndata: 2\n\ndata: 3")) == 2
+    assert not decoder.heavy
+    assert decoder.feed(b"\n\n") == [(None, b"3")]
+    assert not decoder.heavy
