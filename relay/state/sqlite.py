@@ -86,10 +86,10 @@ class SqliteStore:
         now = self._now()
         new = record(response, items, owner, parent=parent, extra=extra, created_at=int(now))
 
-        def put(connection: sqlite3.Connection) -> None:
-            rows.put_response(connection, new)
+        def put(connection: sqlite3.Connection) -> bool:
             if objects is not None:
                 rows.put_upstream(connection, objects, owner, now)
+            return rows.put_response(connection, new)
 
         await self.writer.write(
             put,
