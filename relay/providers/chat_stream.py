@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import orjson
@@ -283,7 +284,8 @@ class ChatTranslator(Spliced):
 
     def _says(self, delta: JSON) -> bool:
         """Whether there is output in a delta: what may follow the reason for the end is none."""
-        return any(delta.get(field) for field in (*_OUTPUT, *self._context.reasoning_fields))
+        says = _saying(self._context.reasoning_fields)
+        return any(value and field in says for field, value in delta.items())
 
     def _on_delta(self, delta: JSON, logprobs: Any) -> None:
         # hot: one key is what most deltas have
@@ -446,6 +448,12 @@ def _read(name: bytes | None, payload: bytes) -> Any:
         if not payload.strip():
             return {}
         raise RelayError("upstream_bad_response", "The upstream sent an event that is no JSON.") from None
+
+
+@cache
+def _saying(reasoning_fields: tuple[str, ...]) -> frozenset[str]:
+    """The members of a delta that say something; of each row of capabilities there is one."""
+    return frozenset((*_OUTPUT, *reasoning_fields))
 
 
 def _failed(choice: JSON) -> bool:

@@ -223,8 +223,17 @@ def _complaints(detail: list[Any]) -> Iterator[str]:
             yield str(one)
 
 
+_TELLTALE: Final = frozenset(
+    {"error", "errors", "success", "base_resp", "code", "status", "status_code", "__type", "detail"}
+    | {"error_code", "error_msg"}
+)
+"""An object with none of these members tells no error, but by what it says that it is."""
+
+
 def is_error(value: JSON) -> bool:
     """Whether a body or an event that is no answer of its dialect says what went wrong."""
+    if _TELLTALE.isdisjoint(value):
+        return value.get("object") == "error"
     if value.get("error") or value.get("object") == "error" or value.get("errors") or value.get("success") is False:
         return True
     base = value.get("base_resp")
