@@ -23,12 +23,14 @@ from typing import Any, Final
 
 from relay.state import schema
 from relay.state.locks import claim
+from relay.state.pages import Column, fits, leaf_rows, open_log
 from relay.state.record import decode, item_ids
 from relay.state.schema import PLACES, beside
 from relay.state.store import LIMIT_S
 
 LOG: Final = logging.getLogger("relay.state")
 SETTLED_S: Final = 0.5  # without a write
+SETTLED_LIMIT_S: Final = 60.0
 CHUNK: Final = 64  # rows in one step
 FARTHEST: Final = (1 << 63) - 1
 # What a page gives that cannot be read, besides damage: the disk's own word.
@@ -96,9 +98,9 @@ def repair(
     fresh = beside(path, ".salvaged")
     try:
         if overwritten:
-            yield from _until_settled(path)
+            yield from _until_settled(path, found)
         with schema.exclusive(path):
-            if not schema.waits_for_repair(path) and schema.files_of(path).database != found:
+            if not _is_needed(path, found):
                 raise NotNeeded
             aside = schema.set_aside(path, reason, with_log=live is None)
         yield None
@@ -111,6 +113,8 @@ def repair(
         if overwritten:
             below = sqlite3.connect(f"{aside.absolute().as_uri()}?immutable=1", uri=True, isolation_level=None)
             yield from _copy(below, fresh, report)
+        if aside.exists() and (report.gaps or not version):
+            yield from _copy_by_page(aside, fresh, report, everything=not version)
         yield from _tie(fresh, report)
         _flush(fresh)
         with schema.exclusive(path):
@@ -123,10 +127,17 @@ def repair(
         os.close(descriptor)
 
 
-def _until_settled(path: Path) -> Iterator[None]:
-    """Who copies a file over ours may be at it still."""
-    seen, since = schema.stamp_of(path), time.monotonic()
-    while time.monotonic() - since < SETTLED_S:
+def _is_needed(path: Path, found: tuple[int, int] | None) -> bool:
+    return schema.waits_for_repair(path) or schema.files_of(path).database == found
+
+
+def _until_settled(path: Path, found: tuple[int, int] | None) -> Iterator[None]:
+    """Who copies a file over ours may be at it still; some have no end."""
+    begun = since = time.monotonic()
+    seen = schema.stamp_of(path)
+    while time.monotonic() - since < SETTLED_S and time.monotonic() - begun < SETTLED_LIMIT_S:
+        if not _is_needed(path, found):
+            raise NotNeeded
         time.sleep(0.02)  # on the writer's thread, which has nothing else to do
         if (now := schema.stamp_of(path)) != seen:
             seen, since = now, time.monotonic()
@@ -349,6 +360,71 @@ def _rows_by_key(
         _pass_unread(error)
         return found, False
     return found, True
+
+
+def _copy_by_page(aside: Path, fresh: Path, report: Report, *, everything: bool) -> Iterator[None]:
+    """What lies in leaf pages under a part of the tree that cannot be read; only in tables of which a part is so."""
+    connection = sqlite3.connect(fresh, isolation_level=None, check_same_thread=False)
+    log = open_log(aside)
+    try:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = MEMORY").fetchall()
+        tables = _shapes(connection)
+        if everything:
+            report.gaps.update(tables, ("items",))
+        with aside.open("rb") as file:
+            connection.execute("BEGIN")
+            for number, rows in enumerate(leaf_rows(file, log)):
+                for rowid, values in rows:
+                    _insert_found(connection, tables, report.gaps, rowid, values)
+                if number % CHUNK == 0:
+                    connection.execute("COMMIT")
+                    yield
+                    connection.execute("BEGIN")
+            connection.execute("COMMIT")
+    finally:
+        if log is not None:
+            log.close()
+        connection.close()
+
+
+def _shapes(connection: sqlite3.Connection) -> dict[str, list[Column]]:
+    """Tables with row ids → their columns, as ``fits`` wants them."""
+    shapes = {}
+    for name, sql in connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall():
+        if not name.startswith("sqlite_") and not re.search(r"WITHOUT\s+ROWID", sql, re.IGNORECASE):
+            about = connection.execute(f'PRAGMA table_info("{name}")').fetchall()
+            keys = sum(1 for row in about if row[5])
+            shapes[name] = [
+                Column(
+                    row[2].upper(),
+                    bool(row[3]),
+                    row[5] == 1 == keys and row[2].upper() == "INTEGER",
+                    row[4] is not None,
+                )
+                for row in about
+            ]
+    return shapes
+
+
+def _insert_found(
+    connection: sqlite3.Connection,
+    tables: dict[str, list[Column]],
+    wanted: set[str],
+    rowid: int,
+    values: list[Any],
+) -> None:
+    names = [name for name, columns in tables.items() if fits(values, columns)]
+    if len(names) != 1 or names[0] not in wanted:
+        return  # of two tables of one shape it may be either's
+    (name,) = names
+    if name in _JSON and not all(_is_json(value) for value in values if isinstance(value, bytes)):
+        return
+    row = [rowid if column.is_rowid else value for value, column in zip(values, tables[name], strict=False)]
+    columns = [about[1] for about in connection.execute(f'PRAGMA table_info("{name}")')][: len(row)]
+    connection.execute(
+        f'INSERT OR IGNORE INTO "{name}" ({", ".join(columns)}) VALUES ({", ".join("?" * len(row))})', row
+    )
 
 
 # -- what ties rows of different tables together ------------------------------------------------------------------

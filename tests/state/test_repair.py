@@ -117,6 +117,51 @@ def test_a_page_that_can_be_made_again_costs_no_response(path: Path, name: str) 
     with_store(path, body)
 
 
+@pytest.mark.parametrize("name", ["segments", "responses", "logs", "sqlite_schema"])
+@pytest.mark.parametrize("log", [False, True], ids=["in-the-file", "in-the-log"])
+def test_the_root_of_a_table_costs_no_response(path: Path, name: str, log: bool) -> None:
+    """The rows are in pages further down, which nothing leads to any more; and in a log, which a crash left."""
+
+    async def crash(store: SqliteStore) -> None:
+        await fill(store)
+        await store.delete("resp_nobody", "ann")
+        await store.commit(*turn("late", TEXT), "ann", parent="resp_n59")
+        for suffix in ("", "-wal"):
+            shutil.copy(schema.beside(path, suffix), path.parent / f"copy{suffix}")
+
+    with_store(path, crash if log else fill)
+    target = path.parent / "copy" if log else path
+    harm(target, 0 if name == "sqlite_schema" else root_of(path, name))
+
+    async def body(store: SqliteStore) -> None:
+        await until(lambda: store.healthy)
+        assert await kept(store) == set(range(TURNS))
+        assert len(await store.load_chain("resp_n59", "ann") or ()) == 30
+        assert await find_item(store, "msg_n30_out", "ann") is not None
+        assert await store.find_upstream("resp_up3", "ann") == "openai"
+        if name != "logs":
+            assert len(await store.read_events("resp_n59", -1)) == 3
+        if log:
+            assert len(await store.load_chain("resp_late", "ann") or ()) == 33
+        await works(store)
+
+    with_store(target, body)
+
+
+def test_rows_that_were_written_before_a_column_was_added_are_found_too(path: Path) -> None:
+    """SQLite leaves them as they are: they end before it."""
+    with_store(path, fill)
+    later = (*schema.STEPS, "ALTER TABLE logs ADD COLUMN kind INTEGER NOT NULL DEFAULT 7")
+    with_store(path, one_turn, steps=later)
+    harm(path, 0)
+
+    async def body(store: SqliteStore) -> None:
+        for number in range(TURNS):
+            assert len(await store.read_events(f"resp_n{number}", -1)) == 3
+
+    with_store(path, body, steps=later)
+
+
 @pytest.mark.parametrize("seen_by", ["reader", "writer"])
 def test_damage_met_in_use_is_said_and_got_over(
     path: Path, seen_by: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -445,6 +490,8 @@ async def main():
         count += 1
         try:
             await store.commit(*turn(name, "y" * 3000), "ann")
+            if count % 5 == 0:
+                await store.get("resp_n14", "ann")
         except StoreError:
             store.healthy
             await asyncio.sleep(0.01)
@@ -455,15 +502,27 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("take", [delete_log, delete_file, delete_all], ids=lambda one: one.__name__)
+def harm_a_row(path: Path) -> None:
+    harm(path, page_of(path, b"answer n14 ") + 1)
+
+
+def copy_over(path: Path) -> None:
+    shutil.copyfile(path.with_name("backup"), path)
+
+
+@pytest.mark.parametrize(
+    "take", [delete_log, delete_file, delete_all, harm_a_row, copy_over], ids=lambda one: one.__name__
+)
 def test_four_workers_lose_nothing_that_they_answered(path: Path, take: Callable[[Path], None]) -> None:
     """The files are taken away under load, then every process is killed: what any of them answered is there."""
-    path.parent.mkdir()
+    with_store(path, fill)
+    shutil.copyfile(path, path.with_name("backup"))
     workers = [
         subprocess.Popen([sys.executable, "-c", _WORKER, str(path), f"w{number}"], stdout=subprocess.PIPE, text=True)
         for number in range(4)
     ]
     answered: list[list[str]] = [[] for _ in workers]
+    before: list[int] = []
     try:
 
         async def main() -> None:
@@ -474,10 +533,10 @@ def test_four_workers_lose_nothing_that_they_answered(path: Path, take: Callable
                     answered[number].append(line.strip())
 
             tasks = [asyncio.ensure_future(listen(number)) for number in range(4)]
-            await until(lambda: all(len(one) >= 20 for one in answered))
+            await until(lambda: all(len(one) >= 20 for one in answered), 20)
             take(path)
-            before = [len(one) for one in answered]
-            await until(lambda: all(len(one) >= count + 30 for one, count in zip(answered, before, strict=True)))
+            before.extend(len(one) for one in answered)
+            await until(lambda: all(len(one) >= count + 30 for one, count in zip(answered, before, strict=True)), 30)
             for worker in workers:
                 os.kill(worker.pid, signal.SIGKILL)
             await asyncio.gather(*tasks)
@@ -489,8 +548,11 @@ def test_four_workers_lose_nothing_that_they_answered(path: Path, take: Callable
             worker.communicate()
 
     async def check(store: SqliteStore) -> None:
-        lost = [name for one in answered for name in one if await store.get(f"resp_{name}", "ann") is None]
+        names = [one[count + 1 if take is copy_over else 0 :] for one, count in zip(answered, before, strict=True)]
+        lost = [name for one in names for name in one if await store.get(f"resp_{name}", "ann") is None]
         assert lost == []
+        assert len(await kept(store)) >= TURNS - 1
+        assert len(asides(path)) == (take not in (delete_file, delete_all))
 
     with_store(path, check)
 
