@@ -408,7 +408,7 @@ TOOLS: Final[tuple[Json, ...]] = (
     {"type": "custom", "name": "g", "format": {"type": "grammar", "syntax": "lark", "definition": "start: /x/"}},
     {"type": "custom", "custom": {"name": "g", "format": {"type": "grammar", "grammar": {"syntax": "regex"}}}},
     {"type": "namespace", "name": "ns", "description": "d", "tools": [{"type": "function", "name": "f"}]},
-    {"type": "shell", "environment": {"type": "local", "skills": [{"name": "s"}]}},
+    {"type": "shell", "environment": {"type": "local", "skills": [{"name": "s", "description": "d", "path": "/s"}]}},
     {"type": "shell", "environment": {"type": "container_auto"}},
     {"type": "local_shell"},
     {"type": "apply_patch"},

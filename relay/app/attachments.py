@@ -13,6 +13,7 @@ import orjson
 
 from relay.app.replies import Header, Send, send_error, send_json
 from relay.errors import RelayError
+from relay.responses.json import encoded
 from relay.responses.sinks import NullSink, Sink, SocketSink, SSESink
 from relay.wire.sse import COMMENT
 
@@ -240,7 +241,7 @@ class SocketMessages:
     async def refuse(self, error: RelayError) -> None:
         """The error envelope in place of events."""
         self.refused = error
-        await self._send({"type": "websocket.send", "text": orjson.dumps(error.socket_envelope(self._lane)).decode()})
+        await self._send({"type": "websocket.send", "text": encoded(error.socket_envelope(self._lane)).decode()})
 
     async def heartbeat(self) -> None:
         """The server pings the socket itself."""

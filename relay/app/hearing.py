@@ -17,7 +17,7 @@ from relay.app.deadline import Deadline
 from relay.app.reading import content_of, opening, rest_of
 from relay.errors import RelayError
 from relay.providers.base import Continue, Done, Translator, Wait
-from relay.responses.json import dumps, mended
+from relay.responses.json import encoded
 from relay.upstream import Answer
 from relay.wire.sse import HEAVY_BYTES, piece
 
@@ -160,5 +160,5 @@ def _said(translator: Translator, answer: Answer, body: bytes, broken: RelayErro
         translator.from_body(content)
         return translator.close()
     for event in content:  # a stream whose events are members of an array (Gemini without SSE)
-        translator.feed(b"data: " + dumps(mended(event)) + b"\n\n")
+        translator.feed(b"data: " + encoded(event) + b"\n\n")
     return translator.close()

@@ -216,6 +216,7 @@ def _shaped(
     """Whether to compact, and the request over the items that the upstream will be told."""
     native = upstream.provider.native
     compact = None
+    request = request.sound(native=native)
     if not native:
         check_file_ids(request.items)
     if not target.holds_state:

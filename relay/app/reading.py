@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from relay.errors import RelayError
 from relay.providers.failures import page
-from relay.responses.json import loads
+from relay.responses.json import check_depth, loads
 from relay.upstream import Answer
 from relay.wire.sniff import opened, shape_of
 
@@ -45,6 +45,7 @@ def content_of(answer: Answer, body: bytes, broken: RelayError | None) -> Any:
         why = " It is a page for people: look at base_url." if page(body) else ""
         message = f"The upstream answered with {kind}, not with an answer.{why}"
         raise broken or RelayError("upstream_bad_response", message)
+    check_depth(body, content)
     return content
 
 

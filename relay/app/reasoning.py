@@ -12,8 +12,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final, NamedTuple
 
-import orjson
-
+from relay.responses.json import encoded
 from relay.responses.tools import JSON, arguments_of_call, call_id_of, is_call, key_of_call
 
 LIMIT_BYTES: Final = 32 * 1024 * 1024
@@ -91,7 +90,7 @@ class ReasoningCache:
         known = self._drop(key)
         if known is not None and not self._aged(known) and _contents(known.kept) != _contents(kept):
             kept = ()
-        size = 256 + sum(len(orjson.dumps(one.item)) for one in kept)
+        size = 256 + sum(len(encoded(one.item)) for one in kept)
         if size > self._limit_bytes:
             return
         self._entries[key] = _Entry(kept, size, self._clock())

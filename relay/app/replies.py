@@ -9,9 +9,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Final
 
-import orjson
-
 from relay.errors import RelayError
+from relay.responses.json import encoded as encode
 from relay.wire import values
 
 Scope = MutableMapping[str, Any]
@@ -74,7 +73,7 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, limit_bytes: 
 
 async def send_json(send: Send, status: int, content: Any, headers: Iterable[Header] = ()) -> None:
     """A whole JSON answer in two messages, which a server writes as one."""
-    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    body = content if isinstance(content, bytes) else encode(content)
     head = [JSON_TYPE, (b"content-length", str(len(body)).encode()), *headers]
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
@@ -82,4 +81,4 @@ async def send_json(send: Send, status: int, content: Any, headers: Iterable[Hea
 
 async def send_error(send: Send, error: RelayError, headers: Iterable[Header] = ()) -> None:
     """The error envelope."""
-    await send_json(send, error.status, error.body(), [*encoded(error.response_headers()), *headers])
+    await send_json(send, error.status, error.envelope(), [*encoded(error.response_headers()), *headers])

@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
-import orjson
-
 from relay.app.access import log_answer, log_refusal
 from relay.app.attachments import SocketMessages, WriteNow
 from relay.app.bodies import read_json
@@ -38,6 +36,7 @@ from relay.app.services import Services, log
 from relay.app.turn import Turn
 from relay.errors import RelayError
 from relay.ids import current_request
+from relay.responses.json import encoded as encode
 from relay.wire.http1 import GUARD_HEADERS
 
 AGE_LIMIT_S: Final = 3_600.0
@@ -120,7 +119,7 @@ class Wire:
 
     async def say(self, content: dict[str, Any]) -> None:
         """One message."""
-        await self.send({"type": "websocket.send", "text": orjson.dumps(content).decode()})
+        await self.send({"type": "websocket.send", "text": encode(content).decode()})
 
 
 async def serve(
@@ -173,7 +172,7 @@ async def _refuse(scope: Scope, send: Send, error: RelayError, request_id: bytes
     if error.status == 426:
         headers.append((b"upgrade", b"websocket"))
     await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": error.body()})
+    await send({"type": "websocket.http.response.body", "body": encode(error.envelope())})
 
 
 class Session:

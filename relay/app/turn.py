@@ -29,7 +29,7 @@ from relay.errors import RelayError
 from relay.providers.base import REPEATED, Continue, Done, Media, Target, UpstreamRequest
 from relay.providers.failures import settled
 from relay.responses.emitter import Emitter, Voice
-from relay.responses.json import dumps
+from relay.responses.json import encoded as encode
 from relay.responses.request import Request
 from relay.responses.response import template
 from relay.upstream import Answer
@@ -261,7 +261,7 @@ class Turn:
         await self._where(self.emitter.terminal, heavy=large, quiet=True)
         body = None
         if large and not self.attachment.streams:
-            body = await self._where(partial(dumps, response), heavy=True, quiet=True)
+            body = await self._where(partial(encode, response), heavy=True, quiet=True)
         await self.attachment.finish(response, body)
         if large:  # freed at once they would take as long as they took to make
             items = list(response.get("output") or ())

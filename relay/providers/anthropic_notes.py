@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from relay.responses.emitter import Usage, usage_of
 from relay.responses.tools import JSON
+from relay.responses.usage import count_of
 
 
 def dicts(value: Any) -> list[JSON]:
@@ -24,7 +25,7 @@ def annotation_of(citation: JSON, start: int, end: int) -> JSON | None:
     if isinstance(url, str) and (kind == "web_search_result_location" or url.startswith(("http://", "https://"))):
         title = str(citation.get("title") or "")
         return {"type": "url_citation", "url": url, "title": title, "start_index": start, "end_index": end}
-    if kind not in _FILE_CITATIONS:
+    if not isinstance(kind, str) or kind not in _FILE_CITATIONS:
         return None
     number = citation.get("document_index", citation.get("search_result_index", 0))
     name = citation.get("document_title") or citation.get("title") or url or ""
@@ -61,5 +62,4 @@ def anthropic_usage(usage: JSON) -> Usage:
 
 
 def _tokens(row: JSON, name: str) -> int:
-    value = row.get(name)
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
+    return count_of(row.get(name))

@@ -94,7 +94,9 @@ class Thinking:
 
     def _detail(self, entry: JSON) -> None:
         self._voice.hold_reasoning = True
-        kind = entry.get("type") or ("reasoning.text" if "text" in entry else "reasoning.encrypted")
+        kind = entry.get("type")
+        if not isinstance(kind, str) or not kind:
+            kind = "reasoning.text" if "text" in entry else "reasoning.encrypted"
         name = _SHOWN.get(kind)
         text = entry.get(name) if name else None
         shown = text if isinstance(text, str) else ""
@@ -102,7 +104,7 @@ class Thinking:
             self._resume()
         last = self._details[-1] if self._details else None
         if last is not None and name and last[0]["type"] == kind and _same_block(last[0], entry):
-            last[0].update({key: value for key, value in entry.items() if key != name and value})
+            last[0].update({key: value for key, value in entry.items() if key not in (name, "type") and value})
             pieces = last[1]
         else:
             pieces = []

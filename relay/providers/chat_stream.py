@@ -19,7 +19,7 @@ from relay.providers.chat_citations import SOURCES, annotations_of, citation
 from relay.providers.chat_failures import error_of
 from relay.providers.chat_reasoning import Thinking
 from relay.providers.chat_think import SAID_BEFORE, ThinkSplitter
-from relay.providers.chat_usage import chat_usage, count_of
+from relay.providers.chat_usage import chat_usage
 from relay.providers.endings import ending_of, last_events, no_stream, wait_after_reason
 from relay.providers.failures import is_error
 from relay.providers.media import data_url
@@ -27,7 +27,7 @@ from relay.providers.splice import Spliced
 from relay.responses.emitter import Voice
 from relay.responses.json import encoded, loads
 from relay.responses.tools import JSON
-from relay.responses.usage import overlaid
+from relay.responses.usage import count_of, overlaid
 from relay.wire.sse import Event
 
 TIERS: Final = {
@@ -330,9 +330,9 @@ class ChatTranslator(Spliced):
             self._say(self._splitter.feed(text))
             return
         self._before_text()
-        entries = logprobs.get("content") if logprobs and self._context.logprobs else None
+        entries = logprobs.get("content") if self._context.logprobs and isinstance(logprobs, dict) else None
         if entries:
-            self._voice.logprobs(text, [_logprob(entry) for entry in entries])
+            self._voice.logprobs(text, _logprobs(entries))
         else:
             self._voice.text(text)
 
@@ -484,13 +484,22 @@ def _joined(thinking: Any) -> str:
     return "".join(str(piece.get("text") or "") for piece in pieces if isinstance(piece, dict))
 
 
+def _logprobs(entries: Any) -> list[JSON]:
+    """Tokens with their likelihoods, as far as they are told."""
+    return [
+        {**_logprob(one), "top_logprobs": [*map(_logprob, _objects(one.get("top_logprobs")))]}
+        for one in _objects(entries)
+    ]
+
+
+def _objects(value: Any) -> list[JSON]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
 def _logprob(entry: JSON) -> JSON:
+    number, bytes_ = entry.get("logprob"), entry.get("bytes")
     return {
         "token": str(entry.get("token", "")),
-        "logprob": entry.get("logprob", 0.0),
-        "bytes": entry.get("bytes") or [],
-        "top_logprobs": [
-            {"token": str(one.get("token", "")), "logprob": one.get("logprob", 0.0), "bytes": one.get("bytes") or []}
-            for one in entry.get("top_logprobs") or []
-        ],
+        "logprob": number if isinstance(number, int | float) else 0.0,
+        "bytes": bytes_ if isinstance(bytes_, list) else [],
     }

@@ -5,15 +5,9 @@ Source: translation.md §3.3 (usage), decision 51; what is in a total is decided
 
 from __future__ import annotations
 
-from typing import Any
-
 from relay.responses.emitter import Usage, usage_of
 from relay.responses.tools import JSON
-
-
-def count_of(value: Any) -> int:
-    """A count; whatever is none is 0."""
-    return int(value) if isinstance(value, int | float) and value > 0 else 0
+from relay.responses.usage import count_of
 
 
 def chat_usage(usage: JSON) -> Usage:

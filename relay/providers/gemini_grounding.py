@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from relay.responses.tools import JSON
+from relay.responses.usage import count_of
 
 MISSES_LIMIT: Final = 64
 """How many segments of an answer are looked for in vain; each costs a walk over the text."""
@@ -54,7 +55,7 @@ class Grounding:
         cited = candidate.get("citationMetadata")
         for one in _list(cited, "citations") or _list(cited, "citationSources"):
             if isinstance(one, dict) and isinstance(one.get("uri"), str):
-                start, end = _count(one.get("startIndex")), _count(one.get("endIndex"))
+                start, end = count_of(one.get("startIndex")), count_of(one.get("endIndex"))
                 self._citations[_Span(start, end, one["uri"], str(one.get("title") or ""))] = None
 
     def sources(self) -> list[JSON]:
@@ -87,7 +88,7 @@ class Grounding:
             segment = support.get("segment") if isinstance(support, dict) else None
             if not isinstance(segment, dict):
                 continue
-            start, end = _count(segment.get("startIndex")), _count(segment.get("endIndex"))
+            start, end = count_of(segment.get("startIndex")), count_of(segment.get("endIndex"))
             said = str(segment.get("text") or "").encode("utf-8", "surrogatepass")
             if said and data[start:end] != said:
                 # offsets of another part than this one: the words themselves say where they are
@@ -126,7 +127,3 @@ def _source(chunk: Any) -> tuple[str, str] | None:
 def _list(value: Any, name: str) -> list[Any]:
     found = value.get(name) if isinstance(value, dict) else None
     return found if isinstance(found, list) else []
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0

@@ -24,7 +24,7 @@ from relay.providers.schema import mismatch
 from relay.responses.emitter import Usage, Voice, usage_of
 from relay.responses.json import encoded, loads
 from relay.responses.tools import JSON
-from relay.responses.usage import overlaid
+from relay.responses.usage import count_of, overlaid
 from relay.wire.sse import Decoder
 
 STOP_REASONS_WITH_OUTPUT: Final[Mapping[str, Done]] = {
@@ -537,9 +537,7 @@ _COUNTS: Final = (
 
 def gemini_usage(usage: JSON) -> Usage:
     """The identities of translation.md §3.5: thoughts are added unless the total says that they are in already."""
-    prompt, tools, made, thought, total, cached = [
-        value if isinstance(value := usage.get(name), int) and value > 0 else 0 for name in _COUNTS
-    ]
+    prompt, tools, made, thought, total, cached = [count_of(usage.get(name)) for name in _COUNTS]
     given = prompt + tools
     if thought and total != given + made:
         made += thought

@@ -11,6 +11,7 @@ from typing import Any, Final
 from relay.errors import RelayError
 from relay.responses.emitter import Emitter, Usage
 from relay.responses.tools import JSON
+from relay.responses.usage import count_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def started(ours: JSON, theirs: JSON, context: Context) -> JSON:
         merged["id"] = ours["id"]
         merged["previous_response_id"] = ours["previous_response_id"]
         merged["background"] = ours["background"]
-    merged["created_at"] = int(merged["created_at"])
+    merged["created_at"] = count_of(merged["created_at"]) or ours["created_at"]
     merged["reasoning"] = {"effort": None, "summary": None, **merged["reasoning"]}
     text = merged["text"] = {**ours["text"], **merged["text"]}
     for name in ("format", "verbosity"):
@@ -118,7 +119,6 @@ def finished(emitter: Emitter, theirs: JSON, status: str, context: Context) -> J
         taken.pop("background", None)
     if isinstance(taken.get("reasoning"), dict):
         taken["reasoning"] = {**ours["reasoning"], **taken["reasoning"]}
-    ended = theirs.get("completed_at")
     for entry in theirs.get("input_transformations") or []:
         emitter.transformation(entry)
     return {
@@ -128,9 +128,7 @@ def finished(emitter: Emitter, theirs: JSON, status: str, context: Context) -> J
         "output": emitter.output,
         "error": None,
         "incomplete_details": {"reason": _reason(theirs)} if status == "incomplete" else None,
-        "completed_at": (int(ended) if isinstance(ended, _NUMBER) else emitter.now())
-        if status == "completed"
-        else None,
+        "completed_at": count_of(theirs.get("completed_at")) or emitter.now() if status == "completed" else None,
         "usage": usage_with_details(theirs.get("usage")),
     }
 
@@ -184,5 +182,4 @@ def usage_with_details(theirs: Any) -> Usage | None:
 
 
 def _count(source: JSON, name: str) -> int:
-    value = source.get(name)
-    return int(value) if isinstance(value, _NUMBER) and value > 0 else 0
+    return count_of(source.get(name))

@@ -23,7 +23,7 @@ from relay.providers.openai_items import DELTAS, FILLED, Kind, Part, Passed, ann
 from relay.providers.openai_response import Context, finished, started, status_of
 from relay.providers.openai_run import Run
 from relay.responses.emitter import QUEUED, Emitter, Voice
-from relay.responses.json import loads, mended
+from relay.responses.json import check_depth, loads, mended
 from relay.responses.tools import JSON
 from relay.wire.sse import Decoder, window
 
@@ -207,6 +207,7 @@ class ResponsesTranslator:
         event.framed = name is not None
         handler = HANDLERS.get(kind)
         if handler is not None:
+            check_depth(payload, content)  # what it holds becomes part of the Response
             handler(self, event)
             return
         delta = DELTAS.get(kind)

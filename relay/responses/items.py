@@ -294,6 +294,23 @@ def _line_of(output: JSON) -> tuple[str, str]:
     return ("name", key_of(name, output.get("namespace"))) if isinstance(name, str) else _ANY
 
 
+def sound(items: list[JSON], *, native: bool) -> Told:
+    """Items of earlier turns, which nobody checked where a native upstream said them; what makes no sense is left out.
+
+    ``native``: only what the relay itself reads must make sense (decision 57).
+    """
+    kept: list[JSON] = []
+    left_out: list[tuple[JSON, str, str]] = []
+    for item in items:
+        try:
+            checked = checked_item({**item}, "it", [] if native else None)
+        except RelayError as error:
+            left_out.append((item, "", f"{error.message} It was left out."))
+        else:
+            kept.append(item if checked == item else checked)
+    return Told(kept, left_out)
+
+
 # --- what agents of one client say to each other
 
 

@@ -73,6 +73,18 @@ def encoded(value: Any) -> bytes:
         raise RelayError("upstream_bad_response", "The upstream's answer is nested too deeply.") from None
 
 
+_NESTED: Final = 200
+"""Objects and arrays that stand in one another, of which as many again as the relay puts around them can be written."""
+
+
+def check_depth(source: bytes, value: Any) -> None:
+    """Whether ``value``, read from ``source``, can be written again within something else: what can be read may be
+    nested too deeply for that. Raises: RelayError ``upstream_bad_response``.
+    """
+    if source.count(b"[") + source.count(b"{") > _NESTED:
+        encoded([[[[[[[[value]]]]]]]])
+
+
 def exact(source: bytes) -> bytes:
     """A copy in memory of its own size, for what is kept: what orjson returns holds 4 KiB, or eight times itself."""
     return bytes(memoryview(source))

@@ -13,7 +13,7 @@ from typing import Any, Final
 from relay.errors import RelayError
 from relay.responses.declared import parse_tools
 from relay.responses.forms import flat_choice, flat_tool, old_choice, old_functions
-from relay.responses.items import Later, normalise, object_to, told
+from relay.responses.items import Later, Told, normalise, object_to, sound, told
 from relay.responses.messages import from_messages
 from relay.responses.tools import JSON, ToolSet
 
@@ -274,9 +274,16 @@ class Request:
             raise error
         return self
 
+    def sound(self, *, native: bool) -> Request:
+        """The same request without items of earlier turns that make no sense (``responses.items.sound``)."""
+        return self if self.items is self.own else self._of(sound(self.items, native=native))
+
     def told(self, *, sealed: bool) -> Request:
         """The same request with what agents said to each other as messages (``responses.items.told``)."""
-        items, left_out = told(self.items, sealed=sealed)
+        return self._of(told(self.items, sealed=sealed))
+
+    def _of(self, result: Told) -> Request:
+        items, left_out = result
         request = self.with_items(items)
         return replace(request, notes=(*self.notes, *named(self.own, left_out))) if left_out else request
 

@@ -7,6 +7,15 @@ from typing import Any, Final
 MEMBERS_LIMIT: Final = 64
 """Members of an object that are kept when another one comes; real ones have ten."""
 
+MOST: Final = 2**63 - 1
+"""Tokens of one answer; what is more is no count."""
+
+
+def count_of(value: Any) -> int:
+    """A count as an upstream told it; whatever is none is 0."""
+    return int(value) if isinstance(value, int | float) and 0 < value <= MOST else 0
+
+
 Counts = dict[str, Any]
 """An upstream's own usage object: numbers, and objects of numbers."""
 

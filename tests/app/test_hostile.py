@@ -23,6 +23,8 @@ from tests.app.scripted import Answer, Complaints, Socket, asked, scripted
 from tests.app.upstreams import first, token
 from tests.support import run
 
+Json = dict[str, Any]
+
 UPSTREAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "chat": ("chat", {}),
     "responses": ("responses", {}),
@@ -31,6 +33,7 @@ UPSTREAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemini": ("gemini", {}),
 }
 ORDINARY, THOROUGH = 2_000, 20_000
+ORDINARY_ANSWERS = 1_000
 FOLDERS = {"responses": "openai"}
 APIS = {
     "chat": "openai-chat",
@@ -265,38 +268,53 @@ ASKS: tuple[Any, ...] = (
 )
 
 
+class Hearing(Asking):
+    """An application whose upstream ``name`` says what it is given."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(self._script)
+        self.name = name
+        self.body = b""
+        self._said = Seed(200, None, False)
+
+    def _script(self, asked: str, method: str, target: str, sent: bytes) -> Answer:
+        if asked != self.name or method == "GET":
+            return good(asked, method, target, sent)
+        return Answer([self.body], "text/event-stream" if self._said.streams else "application/json", self._said.status)
+
+    async def hear(self, said: Seed, request: Json, number: int) -> Told:
+        """What a client gets; ``number`` picks its transport."""
+        self._said = said
+        self.body = stream_of(said.content) if said.streams else hostile.encoded(said.content)
+        path = ("/v1/responses", "/v1/responses", "ws")[number % 3]
+        added = {"type": "response.create"} if path == "ws" else {"stream": True} if number % 2 else {}
+        return await self.ask(path, orjson.dumps({"model": f"{self.name}/m", **request, **added}))
+
+    async def go_on(self, told: Told, other: str) -> Told | None:
+        """The same conversation at another upstream, which takes what the client got or leaves it out."""
+        if told.response is None or told.response.get("status") not in ("completed", "incomplete"):
+            return None
+        request = {"model": f"{other}/m", "previous_response_id": told.response["id"], "input": "go"}
+        again = await self.ask("/v1/responses", orjson.dumps(request))
+        return again._replace(problem=again.problem or f"status {again.status}") if again.status >= 500 else again
+
+
 async def broken_answers(name: str, count: int, seed: object = 0) -> AsyncIterator[tuple[bytes, str, Told]]:
     """``count`` answers of the upstream ``name``, each with what it said and what the client got."""
-    dialect = UPSTREAMS[name][0]
-    seeds = list(answers(dialect))
+    seeds = list(answers(UPSTREAMS[name][0]))
+    others = [one for one in UPSTREAMS if one != name]
     chance = random.Random(f"{name} {seed}")
-    said = Answer([], "")
-    body = b""
-
-    def script(asked: str, method: str, target: str, sent: bytes) -> Answer:
-        if asked != name or method == "GET":
-            return good(asked, method, target, sent)
-        return Answer([body], said.headers[0][1].decode(), said.status, said.headers[1:])
-
-    async with Asking(script) as asking:
+    async with Hearing(name) as hearing:
         for number in range(count):
             one = chance.choice(seeds)
-            content = hostile.broken(one.content, chance)
-            body = stream_of(content) if one.streams else hostile.encoded(content)
             status = one.status if chance.random() < 0.9 else chance.choice((200, 400, 404, 429, 500))
-            said = Answer([], "text/event-stream" if one.streams else "application/json", status)
-            request = {"model": f"{name}/m", **chance.choice(ASKS)}
-            path = ("/v1/responses", "/v1/responses", "ws")[number % 3]
-            request |= {"type": "response.create"} if path == "ws" else {"stream": True} if number % 2 else {}
-            told = await asking.ask(path, orjson.dumps(request))
-            yield body, path, told
-            if told.response is not None and told.response.get("status") in ("completed", "incomplete"):
-                other = chance.choice([one for one in UPSTREAMS if one != name])
-                again = {"model": f"{other}/m", "previous_response_id": told.response["id"], "input": "go"}
-                told = await asking.ask("/v1/responses", orjson.dumps(again))
-                if told.status >= 500:
-                    told = told._replace(problem=told.problem or f"status {told.status}")
-                yield body, f"continued by {other}", told
+            said = Seed(status, hostile.broken(one.content, chance), one.streams)
+            told = await hearing.hear(said, chance.choice(ASKS), number)
+            yield hearing.body, "an answer", told
+            other = chance.choice(others)
+            again = await hearing.go_on(told, other)
+            if again is not None:
+                yield hearing.body, f"continued by {other}", again
 
 
 # --- tests
@@ -403,8 +421,110 @@ def test_requests(name: str) -> None:
     check(broken_requests(name, ORDINARY), refusals=True)
 
 
+def _chat(message: Any, **more: Any) -> Json:
+    return {"choices": [{"index": 0, "finish_reason": "stop", "message": message, **more}]}
+
+
+def _native(*items: Any, **more: Any) -> Json:
+    return {"id": "r", "status": "completed", "output": [*items], **more}
+
+
+def _claude(*blocks: Any, **usage: Any) -> Json:
+    return {"type": "message", "role": "assistant", "content": [*blocks], "stop_reason": "end_turn", "usage": usage}
+
+
+_INFINITE = float("inf")
+_HALF = "\ud800"
+_ODD_LOGPROBS = [{"token": 5, "logprob": "x", "bytes": 7, "top_logprobs": [3, {"token": []}]}, "x"]
+ODD: dict[str, tuple[Any, ...]] = {
+    "chat": (
+        *(_chat({"content": "a"}, logprobs=odd) for odd in ([], 5, {"content": 5}, {"content": _ODD_LOGPROBS})),
+        *(_chat({"content": "a", "reasoning_details": [{"type": odd, "text": "hm"}]}) for odd in ([], {}, 5, "")),
+        _chat({"content": "a", "reasoning_details": [{"text": "hm"}, {"type": "reasoning.text", "text": "hm"}]}),
+        *({**_chat({"content": "a"}), "usage": {"prompt_tokens": odd}} for odd in (_INFINITE, 10**40, -1, "5", [])),
+        _chat({"tool_calls": [{"id": _HALF, "function": {"name": _HALF, "arguments": f'{{"{_HALF}": 1}}'}}]}),
+        {"error": {"message": _HALF, "code": _HALF, "type": _HALF}},
+        "$deep300",
+        ["$deep300"],
+    ),
+    "anthropic": (
+        *(_claude({"type": "text", "text": "a", "citations": [{"type": odd}]}) for odd in ([], {}, None)),
+        *(_claude({"type": "text", "text": "a"}, input_tokens=odd) for odd in (_INFINITE, 10**40, [], "5")),
+        _claude({"type": "tool_use", "id": _HALF, "name": "f", "input": {"a": "$deep300"}}),
+        {"type": "error", "error": {"type": _HALF, "message": _HALF}},
+        "$deep300",
+    ),
+    "gemini": (
+        {"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}],
+         "usageMetadata": {"promptTokenCount": _INFINITE, "totalTokenCount": 10**40}},
+        {"candidates": [{"content": {"parts": [{"functionCall": {"name": _HALF, "id": _HALF}}]},
+                         "finishReason": _HALF}]},
+        {"error": {"code": _HALF, "message": _HALF, "status": _HALF}},
+        "$deep300",
+        ["$deep300"],
+    ),
+    "responses": (
+        *(_native({"type": "message", "id": "m", "role": role, "content": []}) for role in ([], {}, 5, "nobody", None)),
+        *(_native({"type": "message", "id": "m", "role": "assistant", "content": odd})
+          for odd in (5, {}, None, "a", [5], [[]], ["a"], [{"type": []}], [{"type": "x"}], [{"type": "output_text"}],
+                      [{"type": "input_text", "text": "a"}, {"type": "encrypted_content", "encrypted_content": {}}])),
+        *(_native({"type": kind, "id": "i", name: odd})
+          for kind, name in (("function_call", "arguments"), ("reasoning", "summary"), ("shell_call", "action"),
+                             ("code_interpreter_call", "outputs"),
+                             ("compaction", "encrypted_content"), ("function_call_output", "output"), ("x", "id"),
+                             ("agent_message", "content"), ("item_reference", "id"))
+          for odd in ([], {}, 5, None, [[]], _HALF)),
+        _native({"type": "reasoning", "id": _HALF, "summary": [], "encrypted_content": _HALF},
+                {"type": "function_call", "id": "f", "call_id": "c", "name": {"x": 1}, "arguments": 10**40}),
+        _native(created_at=_INFINITE, completed_at=10**40, usage={"input_tokens": _INFINITE}, service_tier=_HALF),
+        _native(status=_HALF),
+        _native(status="failed", error={"code": _HALF, "message": _HALF}),
+        {"error": {"message": _HALF, "code": _HALF}},
+        *({"type": kind, "output_index": 0, "item": {"type": "message", "id": "m", "x": f"$deep{depth}"}}
+          for kind in ("response.output_item.added", "response.output_item.done") for depth in (243, 247, 251)),
+        *({"type": "response.completed", "response": _native(x=f"$deep{depth}")} for depth in (243, 247, 251)),
+        *(_native({"type": "x", "x": f"$deep{depth}"}) for depth in range(238, 256, 3)),
+        "$deep300",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UPSTREAMS)
+def test_odd_answers(name: str) -> None:
+    """Each whole, as an event and as an error, over all three transports; continued everywhere."""
+
+    async def play() -> None:
+        async with Hearing(name) as hearing:
+            for content in ODD[UPSTREAMS[name][0]]:
+                for number in range(3):
+                    for said in (
+                        Seed(200, content, False),
+                        Seed(200, [["", content]], True),
+                        Seed(400, content, False),
+                    ):
+                        told = await hearing.hear(said, ASKS[1], number)
+                        assert told.problem is None, (content, said.streams, number, told)
+                        for other in UPSTREAMS:
+                            again = await hearing.go_on(told, other)
+                            assert again is None or again.problem is None, (content, other, again)
+
+    run(play(), 60)
+
+
+@pytest.mark.parametrize("name", UPSTREAMS)
+def test_answers(name: str) -> None:
+    check(broken_answers(name, ORDINARY_ANSWERS), refusals=False)
+
+
 @pytest.mark.thorough
 @pytest.mark.timeout(1_000)
 @pytest.mark.parametrize("name", UPSTREAMS)
 def test_many_requests(name: str) -> None:
     check(broken_requests(name, THOROUGH, random.random()), refusals=True)
+
+
+@pytest.mark.thorough
+@pytest.mark.timeout(1_000)
+@pytest.mark.parametrize("name", UPSTREAMS)
+def test_many_answers(name: str) -> None:
+    check(broken_answers(name, THOROUGH, random.random()), refusals=False)

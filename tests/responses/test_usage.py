@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.responses.usage import MEMBERS_LIMIT, Counts, overlaid
+from relay.responses.usage import MEMBERS_LIMIT, MOST, Counts, count_of, overlaid
 from tests.support import assert_linear
 
 
@@ -46,3 +46,14 @@ def test_cost_is_linear() -> None:
             known = overlaid(known, {str(number): 1, "a": 0})
 
     assert_linear(tell, 5_000)
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        *((5, 5), (5.9, 5), (True, 1), (MOST, MOST), (0, 0), (-1, 0), (MOST + 1, 0), (10**40, 0), (1e300, 0)),
+        *((float("inf"), 0), (float("nan"), 0), ("5", 0), (None, 0), ([], 0), ({}, 0)),
+    ],
+)
+def test_what_is_no_count_is_none(value: object, count: int) -> None:
+    assert count_of(value) == count
