@@ -153,6 +153,9 @@ SPECIFIC: Final[tuple[Vendor, ...]] = (
         "Together, xAI, gateways (docs.together.ai/docs/error-codes)", {BILLING: ("payment_required", "CreditsError")}
     ),
     Vendor("OpenRouter (openrouter.ai/docs/api/reference/errors)", {BILLING: ("insufficient_credits",)}),
+    Vendor("New API (QuantumNous/new-api, types/error.go)", {BILLING: ("insufficient_user_quota",)}),
+    Vendor("LiteLLM (docs.litellm.ai, Budgets)", {BILLING: ("budget_exceeded",)}),
+    Vendor("Novita (novita.ai/docs, error codes)", {BILLING: ("NOT_ENOUGH_BALANCE",)}),
     Vendor(
         "Volcengine Ark (volcengine.com/docs/82379, error codes)",
         {
@@ -278,35 +281,47 @@ class Words(NamedTuple):
 
 OVERFLOWS: Final[tuple[Words, ...]] = (
     Words(
-        r"(?:maximum|max) (?:context|prompt|model|input|sequence) (?:length|size|window)", "OpenAI, Azure, vLLM, xAI"
+        r"(?:maximum|max) (?:supported )?(?:context|prompt|model|input|sequence) (?:length|size|window|tokens)",
+        "OpenAI, Azure, vLLM, xAI, SambaNova",
     ),
     Words(
-        r"context[ _-]?(?:length|window|size|limit|budget)[ _-]?(?:has been |is |was )?(?:exceed|overflow|too)", "many"
+        r"context[ _-]?(?:length|window|size|limit|budget)[ _-]?(?:(?:of .{1,40}? )?(?:has been |is |was ))?"
+        r"(?:exceed|overflow|too)",
+        "many",
     ),
     Words(
         r"exceed(?:s|ed|ing)?\b.{0,60}?\bcontext", "OpenAI 'exceeds the context window', llama.cpp, Anthropic, Ollama"
     ),
-    Words(r"(?:prompt|input) (?:is |was )?too (?:long|large)", "Anthropic, Bedrock, Fireworks, Ollama, LiteLLM"),
-    Words(r"messages (?:is|are) too long", "Perplexity"),
+    Words(
+        r"(?:prompt|input) (?:tokens? )?(?:is |are |was )?too (?:long|large)",
+        "Anthropic, Bedrock, Fireworks, Ollama, LiteLLM, Qianfan",
+    ),
+    Words(r"(?:messages|conversation|message you submitted) (?:is|are|was) too long", "Perplexity, ChatGPT, gateways"),
     Words(r"input token length too long", "Moonshot (platform.kimi.ai/docs/api/errors)"),
     Words(r"exceed(?:s|ed)? (?:the )?model(?:'s)? token limit", "Moonshot (MoonshotAI/kimi-cli#2011)"),
     Words(
         r"input tokens? (?:count )?.{0,40}?exceed", "Gemini, OpenAI 'Input tokens exceed the configured limit', Nova"
     ),
+    Words(r"input token count is \d{1,12} but model only supports", "Vertex AI (googleapis/python-genai)"),
     Words(r"token count\b.{0,40}?\bexceeds? (?:the )?(?:model's )?(?:max|limit)", "GitHub Copilot, Gemini, SGLang"),
     Words(r"requested tokens? .{0,40}?exceed", "llama-cpp-python (abetlen/llama-cpp-python#120)"),
     Words(r"(?:input|prompt) length\b.{0,40}?\bexceeds?", "OpenRouter's Poolside, SGLang, TensorRT-LLM, Ollama"),
     Words(r"prompt exceeds (?:the )?max", "Zhipu, code 1261"),
     Words(
-        r"longer than (?:the )?(?:model'?s |maximum )(?:context|model|input|sequence) length", "SGLang, Together, vLLM"
+        r"(?:longer|larger|greater) than (?:the )?(?:model(?:'?s)? |maximum )(?:context|model|input|sequence) length",
+        "SGLang, Together, vLLM, MLC LLM",
     ),
     Words(
         r"(?:longer|greater) than (?:the )?(?:context length|max_model_len|max_seq_len)", "LM Studio, vLLM, TabbyAPI"
     ),
     Words(r"context length is only", "vLLM (recorded)"),
-    Words(r"reduce the length of the (?:messages|prompt|input|conversation)", "Groq, Cerebras, vLLM"),
+    Words(
+        r"reduce (?:the length of the (?:messages|prompt|input|conversation)|your prompt)",
+        "Groq, Cerebras, vLLM, older OpenAI",
+    ),
+    Words(r"tokens in request more than max tokens allowed", "gateways (earendil-works/pi, overflow list)"),
     Words(r"too many (?:input |prompt )?tokens", "Cohere (docs.cohere.com/reference/errors), Bedrock"),
-    Words(r"token limit exceeded|exceed(?:s|ed)? (?:the )?(?:total )?tokens? limit", "watsonx, gateways"),
+    Words(r"token limit exceeded|exceed(?:s|ed)? (?:the )?(?:total |maximum )?tokens? limit", "watsonx, gateways"),
     Words(r"too large for model with \d{1,12} maximum context", "Mistral"),
     Words(r"configured context size is", "DS4 (earendil-works/pi, overflow list)"),
     Words(r"range of input length should be", "DashScope (help.aliyun.com/model-studio error codes)"),
@@ -317,38 +332,50 @@ OVERFLOWS: Final[tuple[Words, ...]] = (
     Words(r"body too large for .{0,80}? model\b.{0,20}?max size: \d{1,9} tokens", "GitHub Models"),
     Words(r"exceed max message tokens", "Volcengine Ark"),
     Words(r"total number of tokens .{0,60}?(?:cannot exceed|exceeds)", "Cohere, Databricks"),
-    Words(r"prompt 超长|(?:上下文|输入)长度?.{0,12}?超|超过最大长度", "Zhipu and gateways in Chinese"),
+    Words(
+        r"prompt 超长|(?:上下文|输入)长度?.{0,12}?超|超过最大长度|tokens?\s?(?:数|长度).{0,12}?超",
+        "Zhipu, iFlytek Spark and gateways in Chinese",
+    ),
 )
 """The input is longer than the model's context."""
 
 BALANCES: Final[tuple[Words, ...]] = (
     Words(r"insufficient (?:account )?(?:balance|credits?|funds)", "DeepSeek, MiniMax, Moonshot, Zhipu, OpenRouter"),
     Words(
-        r"(?:balance|credits?) (?:is |are |has been |have been )?(?:too low|insufficient|exhausted|depleted)",
+        r"(?:balance|credits?) (?:is |are |has been |have been )?(?:too low|negative|insufficient|exhausted|depleted)",
         "Anthropic, Google",
     ),
     Words(r"credit balance\b.{0,40}?\b(?:too low|negative|exhausted|depleted)", "Anthropic"),
     Words(
-        r"(?:out of|used (?:up )?all (?:of your )?(?:available )?|no remaining|not enough|requires? more) credits",
+        r"(?:out of|used (?:up )?all (?:of your )?(?:available )?|no(?: remaining)?|not enough|requires? more) credits"
+        r"|does(?:n'?t| not) have any credits",
         "xAI, OpenRouter",
     ),
+    Words(r"not enough balance|quota is not enough", "Novita, New API"),
+    Words(r"budget has been exceeded", "LiteLLM (docs.litellm.ai, Budgets)"),
+    Words(r"invalid_payment_instrument", "Bedrock (AWS Marketplace)"),
     Words(r"exceeded your monthly (?:included )?credits|can only afford", "Hugging Face, OpenRouter"),
     Words(r"\barrears\b|\boverdue\b|account is in good standing", "Zhipu, DashScope (Arrearage)"),
     Words(r"payment (?:is )?required|(?:add|update) a (?:valid )?payment method", "Together, Fireworks"),
     Words(r"please (?:recharge|top[ -]?up)|(?:top[ -]?up|recharge) your (?:account|balance)", "Moonshot, Zhipu"),
     Words(r"spend(?:ing)? (?:limit|cap)|billing hard limit", "xAI, Google, OpenAI"),
-    Words(r"余额不足|欠费|账户余额|请充值", "gateways in Chinese"),
+    Words(r"(?:余|用户)额度?不足|欠费|账户余额|请充值", "gateways in Chinese, New API"),
 )
 """There is no money left."""
 
 LIMITS: Final[tuple[Words, ...]] = (
-    Words(r"rate[ _-]?limit(?!s?(?:\.|/|#))", "many; not the name of a page about them"),
+    Words(r"rate[ _-]?limit(?!s?(?:\.\w|/|#))", "many; not the name of a page about them"),
     Words(r"too many (?:concurrent |parallel )?requests", "many"),
     Words(r"throttl", "AWS, DashScope"),
     Words(
         r"(?:tokens?|requests?|calls?|quer(?:y|ies)|messages?|images?|quota|limit(?:ed)?|times)[ _-]{0,2}.{0,20}?"
         r"(?<![a-z])per[ _-](?:second|minute|min|hour|day|week|month)(?![a-z])|(?:tokens|requests)/(?:s|min|hour|day)",
         "OpenAI, Anthropic, Bedrock, Cerebras, Groq",
+    ),
+    Words(
+        r"\b(?:daily|hourly) (?:token |request |usage |message |input |output ){0,2}(?:limit|quota)"
+        r"|\blimit for (?:today|this (?:minute|hour|day))",
+        "Cerebras, Vertex AI, gateways",
     ),
     Words(r"\b(?:tpm|rpm|tpd|rpd|qps|qpm|rps)\b", "OpenAI, Groq, Moonshot, DashScope"),
     Words(r"quota (?:was |has been |is )?(?:exceeded|exhausted|reached)|#token-limit", "Google, DashScope"),
@@ -375,7 +402,7 @@ BUSY: Final[tuple[Words, ...]] = (
 """It is not the request's fault, and may go later."""
 
 WAITING: Final = re.compile(
-    r"please wait|wait (?:before|for|a |and )|(?:try|retry) (?:again )?(?:in|after|later)\b|slow down|稍后"
+    r"please wait|wait (?:before|for|a |and )|(?:try|retry) (?:again )?(?:in|after|later|tomorrow)\b|slow down|稍后"
 )
 """Words of waiting: with ``TOO_MUCH`` a limit, and never an overflow."""
 TOO_MUCH: Final = re.compile(r"too many|too much|limit|exceed|quota")
@@ -444,6 +471,8 @@ def kind_of(status: int, codes: tuple[str, ...], text: str) -> str | None:
     kind = _of(_SPECIFIC, codes)
     if kind == BILLING and _SAYS[LIMITED].search(text) and not _SAYS[BILLING].search(text):
         return LIMITED  # DashScope's ``insufficient_quota`` for tokens per minute
+    if kind == LIMITED and status == 402:
+        return BILLING  # GitHub Copilot's ``quota_exceeded``
     if kind is not None:
         return kind
     if status == 402 or _SAYS[BILLING].search(text):

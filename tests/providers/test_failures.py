@@ -99,6 +99,23 @@ OVERFLOWING = {
     "LiteLLM": "litellm.ContextWindowExceededError: litellm.BadRequestError: AnthropicException - prompt is too long",
     "Volcengine Ark": "Total tokens of image and text exceed max message tokens.",
     "any": "context_length_exceeded",
+    "Vertex AI": (
+        "Unable to submit request because the input token count is 2500000 but model only supports up to 1048576. "
+        "Reduce the input token count and try again."
+    ),
+    "SambaNova": (
+        "The provided prompt is 5000 tokens long, so generating 1 tokens requires a sequence length of 5001, but the "
+        "maximum supported sequence length is just 4096!"
+    ),
+    "MLC LLM": "Request prompt has 5000 tokens in total, larger than the model input length limit 4096",
+    "Qianfan": "prompt tokens too long",
+    "Spark": "token数量超过上限",
+    "the other way round": "The context window of this model has been exceeded",
+    "OpenAI, older": "Please reduce your prompt; or completion length.",
+    "GitHub Copilot, older": "Payload too large: maximum prompt tokens is 64000",
+    "gateways": "tokens in request more than max tokens allowed",
+    "gateways, too": "Request body exceeds maximum token limit",
+    "chats": "The conversation is too long",
 }
 OWN_CODES = {
     "OpenAI": "context_length_exceeded",
@@ -162,6 +179,10 @@ def test_what_is_too_long_in_itself_is_no_overflow(provider: Provider, words: st
 # --- throttles
 
 THROTTLES: dict[str, Any] = {
+    "Bedrock, daily": error("Number of request tokens has exceeded your daily rate limit.", type="x"),
+    "Cerebras, daily": error("Daily token limit exceeded.", type="x"),
+    "for today": error("You have reached your token limit for today, try again tomorrow.", type="x"),
+    "for this minute": error("Token limit exceeded: the limit for this minute is used up.", type="x"),
     "Bedrock (anomalyco/opencode#13015)": error("Too many tokens per day, please wait before trying again.", type="x"),
     "Bedrock (anomalyco/opencode#39621)": error("Too many tokens, please wait before trying again.", type="x"),
     "Bedrock by its type alone": error("Too many tokens", type="ThrottlingException"),
@@ -312,6 +333,22 @@ BALANCES: dict[str, tuple[int, Any]] = {
     "Hugging Face": (402, {"error": "You have exceeded your monthly included credits for Inference Providers."}),
     "SiliconFlow": (403, {"code": 30001, "message": "Sorry, your account balance is insufficient"}),
     "nested": (500, error('{"error":{"code":"insufficient_quota","message":"no"}}')),
+    "xAI, new team": (403, {"code": "x", "error": "Your newly created team doesn't have any credits yet."}),
+    "xAI, nothing left": (400, error("No credits remaining")),
+    "Novita": (403, {"code": 403, "reason": "NOT_ENOUGH_BALANCE", "message": "not enough balance"}),
+    "New API": (403, error("用户额度不足", type="new_api_error", code="insufficient_user_quota")),
+    "New API, a token of it": (
+        403,
+        error("token quota is not enough", type="new_api_error", code="pre_consume_token_quota_failed"),
+    ),
+    "GitHub Copilot": (402, error("You have no quota", code="quota_exceeded")),
+    "LiteLLM": (429, error("Budget has been exceeded! Current cost: 10, Max budget: 5", type="budget_exceeded")),
+    "LiteLLM by its words": (400, error("Budget has been exceeded! Current cost: 10, Max budget: 5", code="400")),
+    "Bedrock Marketplace": (
+        403,
+        error("INVALID_PAYMENT_INSTRUMENT: A valid payment instrument must be provided.", type="AccessDeniedException"),
+    ),
+    "a negative one": (403, error("Account balance is negative", type="forbidden")),
     "OpenAI's words alone": (
         400,
         error("You exceeded your current quota, please check your plan and billing details."),
