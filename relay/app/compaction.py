@@ -14,6 +14,7 @@ import orjson
 from relay.errors import RelayError
 from relay.responses.envelope import seal, unseal
 from relay.responses.items import ROLES
+from relay.responses.json import encoded
 from relay.responses.tools import JSON
 
 FAMILY: Final = "compaction"
@@ -30,7 +31,7 @@ _KEPT_ROLES: Final = ROLES - {"assistant"}
 
 def compaction_fields(model: str, summary: str) -> JSON:
     """The members of a ``compaction`` item that holds ``summary``."""
-    return {"type": "compaction", "encrypted_content": seal(FAMILY, model, [orjson.dumps(summary).decode()])}
+    return {"type": "compaction", "encrypted_content": seal(FAMILY, model, [encoded(summary).decode()])}
 
 
 def kept_messages(items: list[JSON]) -> list[JSON]:

@@ -393,7 +393,7 @@ class GeminiTranslator:
 
     def _next_request(self) -> UpstreamRequest:
         first = self._context.first or self._request.body
-        token = orjson.dumps(self._token)
+        token = encoded(self._token)
         context = replace(self._context, said=self._said, first=first, pending=tuple(self._seals.pending))
         return replace(self._request, body=first[:-1] + b',"continuationToken":' + token + b"}", context=context)
 

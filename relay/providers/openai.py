@@ -339,7 +339,7 @@ class ResponsesProvider:
         call = self.build(request, target, media, frozenset())
         sent = orjson.loads(call.body)
         body = {name: value for name, value in sent.items() if name in _COUNTED or name not in NAMES}
-        return Count(UpstreamRequest("/responses/input_tokens", orjson.dumps(body), stream=False), _tokens)
+        return Count(UpstreamRequest("/responses/input_tokens", encoded(body), stream=False), _tokens)
 
     def translator(self, upstream_request: UpstreamRequest, voice: Voice) -> ResponsesTranslator:
         """A translator for the answer."""

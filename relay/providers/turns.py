@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-import orjson
-
 from relay.errors import RelayError
 from relay.providers.base import Warnings
 from relay.providers.media import shown
@@ -205,7 +203,7 @@ def _code_interpreter_call(item: JSON) -> list[JSON]:
     outputs = item.get("outputs")
     outputs = outputs if isinstance(outputs, list) else []
     logs = [str(output.get("logs", "")) for output in outputs if isinstance(output, dict)]
-    arguments = orjson.dumps({"code": item.get("code") or ""}).decode()
+    arguments = encoded({"code": item.get("code") or ""}).decode()
     return _pair("code_interpreter", arguments, "\n".join(logs), item)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from relay.responses.json import mended_text
+from relay.responses.json import encoded, mended_text
 from relay.responses.renaming import KeyRenamer
 from relay.responses.unwrap import InputUnwrapper
 
@@ -144,9 +144,9 @@ class Message(Item):
     def text_with_logprobs(self, emitter: Emitter, delta: str, logprobs: list[dict[str, Any]]) -> None:
         """A delta and its log probabilities: ``[{token, logprob, bytes, top_logprobs: […]}]``."""
         run = self.text_run or self.open_text(emitter)
-        encoded = _dumps(logprobs)
-        emitter.retain(len(encoded))
-        run.add(emitter, delta, b',"logprobs":' + encoded + _PLAIN_TAIL)
+        said = encoded(logprobs)
+        emitter.retain(len(said))
+        run.add(emitter, delta, b',"logprobs":' + said + _PLAIN_TAIL)
         self._logprobs.extend(logprobs)
 
     def refusal(self, emitter: Emitter, delta: str) -> None:
@@ -160,7 +160,7 @@ class Message(Item):
         """``output_text.annotation.added`` on the open text part (one is opened where there is none)."""
         if self.text_run is None:
             self.open_text(emitter)
-        emitter.retain(len(_dumps(annotation)))
+        emitter.retain(len(encoded(annotation)))
         fields = self.place(
             content_index=len(self.item["content"]), annotation_index=len(self._annotations), annotation=annotation
         )

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import orjson
-
 from relay.responses.emulations import EMULATED_ITEMS, EMULATIONS, Emulation
 from relay.responses.forms import flat_tool
 from relay.responses.json import encoded
@@ -163,7 +161,7 @@ def output_of(item: JSON, names: Mapping[str, str] | None = None) -> str | list[
     if item["type"] == "apply_patch_call_output":
         return str(output) if output else str(item.get("status", ""))
     if isinstance(output, list):
-        return output if item["type"] in WITH_PARTS else orjson.dumps(output).decode()
+        return output if item["type"] in WITH_PARTS else encoded(output).decode()
     return output if isinstance(output, str) else ""
 
 

@@ -438,6 +438,8 @@ _HALF = "\ud800"
 _ODD_LOGPROBS = [{"token": 5, "logprob": "x", "bytes": 7, "top_logprobs": [3, {"token": []}]}, "x"]
 ODD: dict[str, tuple[Any, ...]] = {
     "chat": (
+        _chat({"content": "a", "annotations": [{"type": "url_citation", "url_citation": {"url": "https://" + _HALF}}]},
+              logprobs={"content": [{"token": _HALF, "logprob": -1}]}),
         *(_chat({"content": "a"}, logprobs=odd) for odd in ([], 5, {"content": 5}, {"content": _ODD_LOGPROBS})),
         *(_chat({"content": "a", "reasoning_details": [{"type": odd, "text": "hm"}]}) for odd in ([], {}, 5, "")),
         _chat({"content": "a", "reasoning_details": [{"text": "hm"}, {"type": "reasoning.text", "text": "hm"}]}),
@@ -448,6 +450,12 @@ ODD: dict[str, tuple[Any, ...]] = {
         ["$deep300"],
     ),
     "anthropic": (
+        _claude({"type": "text", "text": "a", "citations": [
+            {"type": "web_search_result_location", "url": _HALF, "title": _HALF}]},
+            {"type": "server_tool_use", "id": "s", "name": "code_execution", "input": {"code": _HALF}},
+            {"type": "code_execution_tool_result", "tool_use_id": "s", "content": {"stdout": _HALF}},
+            {"type": "mcp_tool_use", "id": "m", "name": _HALF, "server_name": _HALF, "input": {}},
+            {"type": "mcp_tool_result", "tool_use_id": "m", "content": _HALF}),
         *(_claude({"type": "text", "text": "a", "citations": [{"type": odd}]}) for odd in ([], {}, None)),
         *(_claude({"type": "text", "text": "a"}, input_tokens=odd) for odd in (_INFINITE, 10**40, [], "5")),
         _claude({"type": "tool_use", "id": _HALF, "name": "f", "input": {"a": "$deep300"}}),
@@ -455,6 +463,15 @@ ODD: dict[str, tuple[Any, ...]] = {
         "$deep300",
     ),
     "gemini": (
+        {"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP", "logprobsResult": {
+            "chosenCandidates": [{"token": _HALF, "logProbability": -1}], "topCandidates": []},
+            "citationMetadata": {"citationSources": [{"startIndex": 0, "endIndex": 1, "uri": "https://" + _HALF}]}}]},
+        {"candidates": [{"content": {"parts": [
+            {"executableCode": {"language": "PYTHON", "code": _HALF, "id": _HALF}},
+            {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": _HALF, "id": _HALF}}]},
+            "groundingMetadata": {"webSearchQueries": [_HALF], "groundingChunks": [{"web": {"uri": _HALF}}],
+                                  "groundingSupports": [{"segment": {"endIndex": 1}, "groundingChunkIndices": [0]}]},
+            "finishReason": "STOP"}]},
         {"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}],
          "usageMetadata": {"promptTokenCount": _INFINITE, "totalTokenCount": 10**40}},
         {"candidates": [{"content": {"parts": [{"functionCall": {"name": _HALF, "id": _HALF}}]},
