@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import orjson
-
 from relay.app.attachments import EventStream, JSONBody
 from relay.app.compaction import compaction_fields, estimated_tokens, kept_messages
 from relay.app.exchange import Exchange
@@ -21,6 +19,7 @@ from relay.errors import RelayError
 from relay.providers.base import UpstreamRequest
 from relay.providers.failures import cannot_count
 from relay.responses.emitter import Emitter, usage_of
+from relay.responses.json import encoded as encoded_json
 from relay.responses.json import loads
 from relay.responses.response import template
 from relay.responses.sinks import Sink
@@ -31,7 +30,8 @@ def new_emitter(services: Services, prepared: Prepared, sink: Sink) -> Emitter:
     """The emitter of a prepared turn, with a fresh response id."""
     request = prepared.plan.request
     response = template(request, services.new_id("resp"), services.now())
-    emitter = Emitter(response, sink, services.new_id, services.now, show_summary=request.show_summary)
+    hide = services.redactor.answer if prepared.plan.upstream.provider.native else None
+    emitter = Emitter(response, sink, services.new_id, services.now, show_summary=request.show_summary, hide=hide)
     emitter.call_ids.update(prepared.call_ids)
     return emitter
 
@@ -93,7 +93,7 @@ async def compact(exchange: Exchange) -> None:
             body.pop("previous_response_id", None)
         if spoken.resolved or "input" in body:
             body["input"] = spoken.items
-        request = UpstreamRequest("/responses/compact", orjson.dumps(body), stream=False)
+        request = UpstreamRequest("/responses/compact", encoded_json(body), stream=False)
         answer, told, client_key = await _ask(plan.upstream, plan.caller, request)
         content = _content(plan.upstream, answer, told, services.now(), client_key=client_key)
         await exchange.json(200, content)

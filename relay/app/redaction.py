@@ -14,11 +14,14 @@ from typing import Final
 import orjson
 
 from relay.errors import RelayError
+from relay.responses.json import encoded, loads
+from relay.responses.tools import JSON
 
 HIDDEN: Final = "[redacted]"
 SHORTEST: Final = 8  # characters of a secret that is hidden wherever it stands, and of a beginning of one
 _SHORTEST_END: Final = 4  # characters of a beginning at the end of a text that may have been cut
 _CUT_FROM: Final = 64  # characters of such a text
+_SAID: Final = ("output", "x_relay_warnings")
 _PLACES: Final = r"(?:\bbearer\s+|\b(?:authorization|(?:[\w-]+-)?key)[\"']?\s*[:=]\s*[\"']?(?:bearer\s+)?)"
 
 
@@ -49,10 +52,24 @@ class Redactor:
 
     def data(self, data: bytes) -> bytes:
         """A body that is an answer, at the same length; whole secrets only, since nobody has cut it."""
-        for secret in self._encoded:
-            if secret in data:
-                data = data.replace(secret, b"*" * len(secret))
-        return data
+        return _blanked(data, self._encoded)
+
+    def answer(self, response: JSON, client_key: str | None = None, *, native: bool = True) -> None:
+        """Whole secrets out of a Response, in place: before it is kept, and before an event shows it.
+
+        ``native``: all of it may be an upstream's words, else only what is said in it.
+        """
+        own = (client_key.encode(),) if client_key is not None and len(client_key) >= SHORTEST else ()
+        if self._encoded or own:
+            told = response if native else {name: response[name] for name in _SAID if name in response}
+            said = encoded(told)
+            hidden = _blanked(said, (*self._encoded, *own))
+            if hidden is not said:
+                response.update(loads(hidden))
+
+    def stream(self) -> Hiding:
+        """For a body that is passed on in pieces."""
+        return Hiding(self._encoded)
 
     def _without_long(self, text: str, heads: re.Pattern[str]) -> str:
         pieces: list[str] = []
@@ -77,6 +94,36 @@ class Redactor:
             if value is not None:
                 setattr(error, name, self.text(value, client_key))
         return error
+
+
+def _blanked(data: bytes, secrets: Iterable[bytes]) -> bytes:
+    """The same object where it holds none of them."""
+    for secret in secrets:
+        if secret in data:
+            data = data.replace(secret, b"*" * len(secret))
+    return data
+
+
+class Hiding:
+    """``Redactor.data`` piece by piece: of what came only the end is held back that a secret may begin with."""
+
+    __slots__ = ("_held", "_secrets")
+
+    def __init__(self, secrets: tuple[bytes, ...]) -> None:
+        self._secrets = secrets
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What can go out now; ``data`` is empty at the end."""
+        whole = _blanked(self._held + data, self._secrets)
+        held = max((_begun(whole, secret) for secret in self._secrets), default=0) if data else 0
+        self._held = whole[len(whole) - held :]
+        return whole[: len(whole) - held]
+
+
+def _begun(data: bytes, secret: bytes) -> int:
+    """How many bytes at the end of ``data`` ``secret`` may begin with."""
+    return next((size for size in range(min(len(secret) - 1, len(data)), 0, -1) if data.endswith(secret[:size])), 0)
 
 
 def _common(text: str, start: int, secret: str) -> int:

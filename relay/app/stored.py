@@ -102,9 +102,11 @@ class _Replay:
                 raise RelayError("upstream_bad_response", "The upstream did not answer with a stream.")
             headers = [(b"content-type", _SSE), (b"cache-control", b"no-cache"), *exchange.own_headers()]
             await exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
+            hiding = exchange.services.redactor.stream()
             while data := await answer.read():
-                await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
-            await exchange.send({"type": "http.response.body", "body": b""})
+                if data := hiding.feed(data):
+                    await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
+            await exchange.send({"type": "http.response.body", "body": hiding.feed(b"")})
         finally:
             answer.close()
 

@@ -236,7 +236,8 @@ class Turn:
         """Headers of the answer that the turn knows: warnings, the upstream's request id."""
         pairs: list[tuple[str, str]] = []
         if self.emitter.warnings:
-            pairs.append(("x-relay-warnings", warnings_header(self.emitter.warnings)))
+            said = warnings_header(self.emitter.warnings)
+            pairs.append(("x-relay-warnings", self.services.redactor.text(said, self.plan.caller.key)))
         if self._upstream_id is not None:
             pairs.append(("x-relay-upstream-request-id", self._upstream_id))
         pairs += self._limits
@@ -296,6 +297,8 @@ class Turn:
         return f"failed:{response['error']['code']}"
 
     async def _keep(self, response: dict[str, Any]) -> None:
+        plan, hide = self.plan, self.services.redactor.answer
+        await self._where(partial(hide, response, plan.caller.key, native=plan.upstream.provider.native))
         keep = self._commit(response) if self._commit is not None else None
         if keep is not None:
             await self.flush()

@@ -19,8 +19,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import orjson
-
 from relay.errors import RelayError
 from relay.responses.json import encoded, mended_text
 from relay.responses.output import Call, CustomCall, EmulatedCall, Hosted, Item, Message, Reasoning, RenamedCall
@@ -90,6 +88,7 @@ class Emitter:
     """One response. ``response`` is the Response object being built (see ``responses.response.template``)."""
 
     __slots__ = (
+        "_hide",
         "_left_out",
         "_limit",
         "_outputs",
@@ -120,8 +119,10 @@ class Emitter:
         *,
         show_summary: bool = False,
         limit_bytes: int = OUTPUT_LIMIT_BYTES,
+        hide: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.response = response
+        self._hide = hide
         self.sink = sink
         self.write = sink.write
         self.new_id = new_id
@@ -153,6 +154,8 @@ class Emitter:
         """Write ``openings``, once."""
         if not self.started:
             self.started = True
+            if self._hide is not None:
+                self._hide(self.response)
             self._tier = self.response.get("service_tier")
             for name, status in self.openings:
                 self.opening(name, status)
@@ -488,7 +491,7 @@ class Voice:
         """Complete a hosted item with ``fields`` and write its last step."""
         item.delta_done(self.emitter)
         item.item.update(fields)
-        self.emitter.retain(len(orjson.dumps(fields)))
+        self.emitter.retain(len(encoded(fields)))
         if step is not None:
             item.step(self.emitter, step)
         self._close(item)

@@ -12,6 +12,7 @@ from typing import Any
 from relay.app import Application, create_app
 from relay.config import PromptSettings, ServerSettings, Settings, StoreSettings, UpstreamSettings
 from relay.state import open_store
+from relay.state.store import Store
 
 Head = list[tuple[bytes, bytes]]
 
@@ -62,6 +63,7 @@ class Answer:
 def scripted(
     upstreams: Mapping[str, tuple[str, Mapping[str, Any]]],
     script: Callable[[str, str, str, bytes], Answer],
+    store: Store | None = None,
     **settings: Any,
 ) -> Application:
     """An application before ``upstreams`` (name -> dialect, options); ``script(name, method, target, body)``."""
@@ -77,14 +79,14 @@ def scripted(
             **settings,
         }
     )
-    app = create_app(configured, store=open_store("memory", None))
+    app = create_app(configured, store=store or open_store("memory", None))
     for name, one in app.services.upstreams.items():
         client: Any = Scripted(partial(script, name))
         app.services.upstreams[name] = replace(one, client=client)
     return app
 
 
-async def asked(app: Application, path: str, body: bytes) -> tuple[int, bytes, bytes]:
+async def asked(app: Application, path: str, body: bytes, headers: Head | None = None) -> tuple[int, bytes, bytes]:
     """A POST: its status, content type and body."""
     sent: list[Any] = []
     incoming = [{"type": "http.request", "body": body, "more_body": False}]
@@ -103,7 +105,7 @@ async def asked(app: Application, path: str, body: bytes) -> tuple[int, bytes, b
         "method": "POST",
         "path": path,
         "query_string": b"",
-        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")],
+        "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json"), *(headers or [])],
         "client": ("127.0.0.1", 1),
         "extensions": {"relay.cancel": {}},
     }
@@ -115,11 +117,11 @@ async def asked(app: Application, path: str, body: bytes) -> tuple[int, bytes, b
 class Socket:
     """One WebSocket session: ``told`` sends a message and waits for ``done(text)`` of an answer."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Application, headers: Head | None = None) -> None:
         self._incoming: asyncio.Queue[Any] = asyncio.Queue()
         self._outgoing: asyncio.Queue[Any] = asyncio.Queue()
-        headers = [(b"host", b"127.0.0.1")]
-        scope = {"type": "websocket", "path": "/v1/responses", "headers": headers, "client": ("127.0.0.1", 1)}
+        own = [(b"host", b"127.0.0.1"), *(headers or [])]
+        scope = {"type": "websocket", "path": "/v1/responses", "headers": own, "client": ("127.0.0.1", 1)}
         self._task = asyncio.create_task(app(scope, self._incoming.get, self._outgoing.put))  # type: ignore[arg-type]
         self._incoming.put_nowait({"type": "websocket.connect"})
 

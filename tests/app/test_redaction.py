@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from relay.app.redaction import HIDDEN, Redactor
 from relay.cli.logs import TextFormatter
+from relay.state import open_store
+from tests.app.scripted import Answer, Socket, asked, scripted
 from tests.app.support import fronting
 from tests.app.test_door import JSON, ask, error
 from tests.server.support import serving
@@ -117,3 +123,81 @@ def test_an_upstream_that_repeats_the_relays_key(status: int, state: str, caplog
 
     with caplog.at_level(logging.DEBUG):
         run(knock())
+
+
+@given(
+    text=st.lists(st.sampled_from([KEY, KEY[:9], KEY[5:], "canary!!", "x", "canary"]), max_size=8).map("".join),
+    cuts=st.lists(st.integers(0, 200), max_size=8),
+)
+def test_pieces_say_what_the_whole_says(text: str, cuts: list[int]) -> None:
+    data = text.encode()
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    redactor = Redactor([KEY, "canary!!"])
+    hiding = redactor.stream()
+    pieces = [data[start:end] for start, end in itertools.pairwise(places)]
+    assert b"".join([*(hiding.feed(piece) for piece in pieces if piece), hiding.feed(b"")]) == redactor.data(data)
+
+
+def test_nothing_is_held_back_that_begins_no_key() -> None:
+    hiding = Redactor([KEY]).stream()
+    assert hiding.feed(b"data: x\n\n") == b"data: x\n\n"
+    assert hiding.feed(b"data: " + KEY[:3].encode()) == b"data: "
+    assert hiding.feed(b"x") == KEY[:3].encode() + b"x"
+    assert Redactor([]).stream().feed(b"sk-") == b"sk-"
+
+
+NATIVE = [
+    {
+        "type": "response.created",
+        "response": {"id": "r", "status": "in_progress", "output": [], "sent": f"Bearer {KEY}"},
+    },
+    {
+        "type": "response.completed",
+        "response": {
+            "id": "r",
+            "status": "completed",
+            "sent": {"authorization": KEY},
+            "output": [{"type": "x", "id": "x", "said": KEY}],
+        },
+    },
+]
+
+
+def _native(name: str, method: str, target: str, body: bytes) -> Answer:
+    if b'"stream":true' not in body:
+        return Answer([orjson.dumps(NATIVE[1]["response"])], "application/json")
+    return Answer([b"data: " + orjson.dumps(event) + b"\n\n" for event in NATIVE], "text/event-stream")
+
+
+@pytest.mark.parametrize("whose", ["relay", "client"])
+@pytest.mark.parametrize("transport", ["json", "sse", "ws"])
+def test_no_key_is_kept_nor_shown_by_the_response_of_a_native_upstream(
+    transport: str, whose: str, tmp_path: Path
+) -> None:
+    """The events that show the Response, the rows that keep it."""
+    path = tmp_path / "relay.sqlite"
+
+    async def knock() -> bytes:
+        options = {"api_key": KEY if whose == "relay" else None, "models": ("*",)}
+        app = scripted({"up": ("responses", options)}, _native, store=open_store("sqlite", path))
+        headers = [(b"authorization", b"Bearer " + KEY.encode())] if whose == "client" else []
+        body: dict[str, Any] = {"model": "m", "input": "hi", "stream": transport == "sse"}
+        if transport == "ws":
+            socket = await Socket(app, headers).ready()
+            message = orjson.dumps({**body, "type": "response.create"})
+            told = b"".join(await socket.told(message, lambda text: b'"response.completed"' in text))
+            await socket.close()
+        else:
+            told = (await asked(app, "/v1/responses", orjson.dumps(body), headers))[2]
+        await app.aclose()
+        return told
+
+    told = run(knock())
+    assert b"*" * len(KEY) in told
+    last = told[told.rindex(b'"output":[') :] if transport != "json" else told
+    assert KEY.encode() not in last
+    if whose == "relay":
+        assert told.count(KEY.encode()) == (0 if transport == "json" else 2)  # an item goes by as it came
+    kept = b"".join(one.read_bytes() for one in tmp_path.iterdir())
+    assert b'"said":"****' in kept
+    assert KEY.encode() not in kept
