@@ -103,26 +103,28 @@ Prompts = Mapping[str, PromptSettings]
 def _containers(prompts: Prompts, request: Request, own: list[JSON], template: list[JSON]) -> _Named:
     """What Anthropic is told: the container of a tool (the rest of rule 53 never reaches it)."""
     found = _Named(list(_below("tools", request.params.get("tools"), CONTAINERS)))
-    for item, path in _places(request, own, template):
-        found.pointers += _within(path, item, CONTAINERS) if "tools" in item else ()
+    for item, place in _places(request, own, template):
+        if "tools" in item:
+            found.pointers += (_at(place, one) for one in pointers(item, CONTAINERS))
     return found.summed()
 
 
 def _named(prompts: Prompts, request: Request, own: list[JSON], template: list[JSON]) -> _Named:
     found = _Named(list(_of_params(request, prompts)))
     approvals: set[str] = set()
-    for item, path in _places(request, own, template):
+    for item, place in _places(request, own, template):
         id = item.get("id")
         if isinstance(id, str) and id and not is_sealed(item):
             if not is_bare(item):
                 found.items.add(id)
                 if item["type"] == "mcp_approval_request":
                     approvals.add(id)
-            elif path is None:
+            elif place is None:
                 found.bare.add(id)
             else:
-                found.pointers.append(Pointer(f"{path}.id", id))
-        found.pointers += _within(path, item)
+                found.pointers.append(_at(place, Pointer(".id", id)))
+        for one in pointers(item):
+            found.pointers.append(_at(place, one))
     if approvals:
         found.pointers = [
             one for one in found.pointers if one.id not in approvals or not one.path.endswith("." + _APPROVAL)
@@ -130,19 +132,18 @@ def _named(prompts: Prompts, request: Request, own: list[JSON], template: list[J
     return found.summed()
 
 
-def _places(request: Request, own: list[JSON], template: list[JSON]) -> Iterator[tuple[JSON, str | None]]:
-    """The items with their places; those of earlier responses have none in this request, the operator's own are not
+def _places(request: Request, own: list[JSON], template: list[JSON]) -> Iterator[tuple[JSON, int | None]]:
+    """The items with their places in ``input``; those of earlier responses have none there, the operator's own are not
     looked at.
     """
-    places = {id(item): f"input[{at}]" for at, item in enumerate(own)}
+    places = {id(item): at for at, item in enumerate(own)}
     operators = {id(item) for item in template}
     return ((item, places.get(id(item))) for item in request.items if id(item) not in operators)
 
 
-def _within(path: str | None, item: JSON, names: frozenset[str] = NAMES) -> Iterator[Pointer]:
-    if path is not None:
-        return _below(path, item, names)
-    return (Pointer("previous_response_id", one.id) for one in pointers(item, names))
+def _at(place: int | None, one: Pointer) -> Pointer:
+    """A pointer of an item by its path in the request."""
+    return Pointer("previous_response_id" if place is None else f"input[{place}]{one.path}", one.id)
 
 
 def _below(path: str, value: Any, names: frozenset[str] = NAMES) -> Iterator[Pointer]:

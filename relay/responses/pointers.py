@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from relay.responses.tools import JSON
@@ -54,37 +53,44 @@ class Pointer(NamedTuple):
     id: str
 
 
+_NESTED: Final = (dict, list)
+
 Link = tuple["Link", str | int] | None
 """Where a value stands: its parent's place, and its name or index there."""
 
 
-def pointers(value: Any, names: frozenset[str] = NAMES) -> Iterator[Pointer]:
+def pointers(value: Any, names: frozenset[str] = NAMES) -> list[Pointer]:
     """The pointers in a JSON value in the order in which they stand, at any depth; linear."""
+    # hot: each item of each request to a shared account
+    found: list[Pointer] = []
     stack: list[tuple[Any, Link]] = [(value, None)]
     while stack:
         node, link = stack.pop()
         inner: list[tuple[Any, Link]] = []
-        if isinstance(node, list):
-            inner = [(one, (link, at)) for at, one in enumerate(node) if isinstance(one, dict | list)]
-        elif isinstance(node, dict):
-            reference = node.get("id") if node.get("type") == "item_reference" else None
-            if link is not None and names is NAMES and isinstance(reference, str):
-                yield Pointer(_path((link, "id")), reference)
+        if isinstance(node, dict):
             for name, member in node.items():
                 if isinstance(member, str):
                     if name in names and member:
-                        yield Pointer(_path((link, name)), member)
-                elif isinstance(member, dict | list) and name not in OPAQUE:
+                        found.append(Pointer(_path((link, name)), member))
+                    elif name == "type" and member == "item_reference" and link is not None and names is NAMES:
+                        found += _listed([node.get("id")], link, "id")
+                elif member and isinstance(member, _NESTED) and name not in OPAQUE:
                     if name in LISTS and names is NAMES:
-                        yield from _listed(member, (link, name))
+                        found += _listed(member, (link, name))
                     inner.append((member, (link, name)))
-        stack.extend(reversed(inner))
+        elif isinstance(node, list):
+            inner = [(one, (link, at)) for at, one in enumerate(node) if isinstance(one, _NESTED)]
+        if inner:
+            stack.extend(reversed(inner))
+    return found
 
 
-def _listed(members: JSON | list[Any], link: Link) -> Iterator[Pointer]:
-    for at, one in enumerate(members):
-        if isinstance(one, str) and one:
-            yield Pointer(_path((link, at)), one)
+def _listed(members: JSON | list[Any], link: Link, name: str | None = None) -> list[Pointer]:
+    return [
+        Pointer(_path((link, at if name is None else name)), one)
+        for at, one in enumerate(members)
+        if isinstance(one, str) and one
+    ]
 
 
 def _path(link: Link) -> str:
