@@ -22,7 +22,7 @@ SHORTEST: Final = 8  # characters of a secret that is hidden wherever it stands,
 _SHORTEST_END: Final = 4  # characters of a beginning at the end of a text that may have been cut
 _CUT_FROM: Final = 64  # characters of such a text
 _SAID: Final = ("output", "x_relay_warnings")
-_PLACES: Final = r"(?:\bbearer\s+|\b(?:authorization|(?:[\w-]+-)?key)[\"']?\s*[:=]\s*[\"']?(?:bearer\s+)?)"
+_HEADERS: Final = r"authorization|(?:[\w-]+-)?key"
 
 
 class Redactor:
@@ -30,14 +30,17 @@ class Redactor:
 
     __slots__ = ("_encoded", "_heads", "_hidden", "_long", "_short")
 
-    def __init__(self, secrets: Iterable[str], hidden: str = HIDDEN) -> None:
+    def __init__(self, secrets: Iterable[str], hidden: str = HIDDEN, headers: Iterable[str] = ()) -> None:
+        """``headers``: names of those that carry secrets, beside the usual ones."""
         known = {form for one in secrets if one for form in (one, orjson.dumps(one)[1:-1].decode())}
         self._hidden = hidden
         self._long = tuple(sorted(one.lower() for one in known if len(one) >= SHORTEST))
         heads = sorted({one[:SHORTEST] for one in self._long})
         self._heads = re.compile("|".join(map(re.escape, heads)), re.IGNORECASE) if heads else None
         short = sorted((re.escape(one) for one in known if len(one) < SHORTEST), key=len, reverse=True)
-        self._short = re.compile(rf"({_PLACES})(?:{'|'.join(short)})(?![\w.-])", re.IGNORECASE) if short else None
+        names = "|".join([_HEADERS, *map(re.escape, sorted(headers))])
+        places = rf"(?:\bbearer\s+|\b(?:{names})[\"']?\s*[:=]\s*[\"']?(?:bearer\s+)?)"
+        self._short = re.compile(rf"({places})(?:{'|'.join(short)})(?![\w.-])", re.IGNORECASE) if short else None
         self._encoded = tuple(one.encode() for one in sorted(known, key=len, reverse=True) if len(one) >= SHORTEST)
 
     def text(self, text: str, client_key: str | None = None) -> str:

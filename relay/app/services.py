@@ -94,7 +94,7 @@ class Services:
     _targets: dict[tuple[str, str], Target] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.redactor = Redactor(self.settings.secrets())
+        self.redactor = Redactor(self.settings.secrets(), headers=self.settings.secret_headers())
 
     def target(self, upstream: Upstream, model: str) -> Target:
         """The provider's view of one model behind ``upstream``."""

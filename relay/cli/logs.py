@@ -23,9 +23,9 @@ _PLAIN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asc
 class _Formatter(logging.Formatter):
     """One line a record; configured secrets and whatever follows ``Bearer`` are blanked, in tracebacks too."""
 
-    def __init__(self, secrets: Collection[str]) -> None:
+    def __init__(self, secrets: Collection[str], headers: Collection[str] = ()) -> None:
         super().__init__()
-        self._redactor = Redactor(secrets, _HIDDEN)
+        self._redactor = Redactor(secrets, _HIDDEN, headers)
 
     def format(self, record: logging.LogRecord) -> str:
         return _BEARER.sub(_HIDDEN, self._redactor.text(self.line(record)))
@@ -78,13 +78,13 @@ class RequestFilter(logging.Filter):
         return True
 
 
-def configure(level: str, form: str, secrets: Collection[str] = ()) -> LinesHandler:
+def configure(level: str, form: str, secrets: Collection[str] = (), headers: Collection[str] = ()) -> LinesHandler:
     """Write the log to stderr. Other libraries' warnings come too, their chatter does not.
 
     Until ``start`` of the handler that comes back, only what stderr takes at once is written.
     """
     handler = LinesHandler(sys.stderr)
-    handler.setFormatter(_FORMATTERS[form](secrets))
+    handler.setFormatter(_FORMATTERS[form](secrets, headers))
     handler.addFilter(RequestFilter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("relay").setLevel(level.upper())

@@ -44,7 +44,8 @@ Ctrl-C stops it.
 def serve(options: argparse.Namespace) -> int:
     """Serve until a signal; the demo upstream answers where nothing is configured."""
     settings = settings_of(options)
-    log = logs.configure(settings.server.log_level, settings.server.log_format, settings.secrets())
+    server = settings.server
+    log = logs.configure(server.log_level, server.log_format, settings.secrets(), settings.secret_headers())
     settings = _fitted(settings)
     for warning in _doubts(settings):
         logging.getLogger("relay.config").warning("%s", warning)

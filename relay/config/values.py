@@ -139,6 +139,10 @@ class Settings:
         headers = [value for one in self.upstreams for _, value in one.headers]
         return frozenset(map(str, (*self.keys.values(), *upstream, *headers)))
 
+    def secret_headers(self) -> frozenset[str]:
+        """The names of the headers that carry them."""
+        return frozenset(name for one in self.upstreams for name in (one.auth_header, *dict(one.headers)))
+
 
 def vendor(base_url: str) -> str:
     """Whose servers these are, as far as a default depends on it."""

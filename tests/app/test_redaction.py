@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.app import create_app
 from relay.app.redaction import HIDDEN, Redactor
 from relay.cli.logs import TextFormatter
+from relay.config import Settings, UpstreamSettings
 from relay.state import open_store
 from tests.app.scripted import Answer, Socket, asked, scripted
 from tests.app.support import fronting
@@ -65,10 +67,23 @@ def test_the_longer_of_two_keys_is_hidden_whole() -> None:
         ('{"api-key": "test", "input": "test"}', f'{{"api-key": "{HIDDEN}", "input": "test"}}'),
         ("authorization='test'", f"authorization='{HIDDEN}'"),
         ("bearer testing", "bearer testing"),
+        ("X-Tenant: test; tenant: test", f"X-Tenant: {HIDDEN}; tenant: test"),
+        ('{"x-tenant":"test"}', f'{{"x-tenant":"{HIDDEN}"}}'),
     ],
 )
 def test_a_short_key_is_hidden_only_where_it_is_one(text: str, expected: str) -> None:
-    assert Redactor(["test"]).text(text) == expected
+    assert Redactor(["test"], headers=["x-tenant"]).text(text) == expected
+
+
+def test_the_log_knows_the_same_headers() -> None:
+    line = TextFormatter(["test"], ["x-tenant"]).format(logging.makeLogRecord({"msg": "X-Tenant: test, test"}))
+    assert line.endswith("X-Tenant: [secret], test")
+
+
+def test_the_headers_of_upstreams_are_where_secrets_stand() -> None:
+    one = UpstreamSettings("up", "chat", "http://h/v1", api_key="abc", auth_header="X-Auth", headers=(("x-a", "xyz"),))
+    services = create_app(Settings(upstreams=(one,)), store=open_store("memory", None)).services
+    assert services.redactor.text("x-auth: abc, X-A: xyz, abc xyz") == f"x-auth: {HIDDEN}, X-A: {HIDDEN}, abc xyz"
 
 
 def test_an_answer_keeps_its_length() -> None:
