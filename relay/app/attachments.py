@@ -240,7 +240,7 @@ class SocketMessages:
 
     async def refuse(self, error: RelayError) -> None:
         """The error envelope in place of events."""
-        self.refused = error
+        self.refused = error.with_traceback(None)  # whose frames hold the turn, and it this
         await self._send({"type": "websocket.send", "text": encoded(error.socket_envelope(self._lane)).decode()})
 
     async def heartbeat(self) -> None:
@@ -276,7 +276,16 @@ class Silent:
 
     async def refuse(self, error: RelayError) -> None:
         """Keep the error."""
-        self.refused = error
+        self.refused = error.with_traceback(None)  # whose frames hold the turn, and it this
+
+    def check(self) -> None:
+        """Raises: RelayError, if the turn was refused."""
+        error, self.refused = self.refused, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # which holds this frame
 
     async def heartbeat(self) -> None:
         """Nothing."""

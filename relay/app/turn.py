@@ -177,6 +177,9 @@ class Turn:
                 access_log.info("%s", record.line())
             if self.services.on_record is not None:
                 self.services.on_record(record)
+            self.task = None  # what it was cancelled with holds this frame
+            if not self.busy:  # else the client has left, and what is at work may say more
+                self.emitter.let_go()
         return record
 
     async def _to_the_end(self) -> str:
@@ -335,8 +338,7 @@ class Turn:
                     group.create_task(self._answer(voice, call)) for voice, call in zip(voices, calls, strict=True)
                 ]
         except BaseExceptionGroup as failures:
-            error = next((e for e in failures.exceptions if isinstance(e, RelayError)), failures.exceptions[0])
-            raise error from None
+            raise _worst(failures) from None
         outcomes = [task.result() for task in tasks]
         return next((done for done in outcomes if done.status != "completed"), outcomes[0])
 
@@ -430,7 +432,7 @@ class Turn:
                 leave = answer.retire
             return outcome
         except RelayError as error:
-            raise settled(error, self.services.now(), client_key=client_key) from error
+            raise settled(error, self.services.now(), client_key=client_key) from None
         finally:
             self._deadline.end(answer)
             leave()
@@ -468,6 +470,8 @@ class Turn:
                     await asyncio.wait((task,), timeout=None if quiet else PUMP_S)
                     if not quiet:
                         await self.flush(bit_by_bit=True)
+                result: T = task.result()
+                return result
             except BaseException:
                 if self._interruption is None:
                     task.cancel()
@@ -475,8 +479,8 @@ class Turn:
                     await asyncio.wait((task,))
                 task.add_done_callback(_seen)
                 raise
-            result: T = task.result()
-            return result
+            finally:
+                del task  # its error holds this frame
 
     async def _where(self, work: Callable[[], T], *, heavy: bool | None = None, quiet: bool = False) -> T:
         return await self.beside(work, quiet=quiet) if (self.large if heavy is None else heavy) else work()
@@ -526,6 +530,10 @@ def _let_go(items: list[Any]) -> None:
         del items[-64:]
 
 
+def _worst(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    return next((one for one in failures.exceptions if isinstance(one, RelayError)), failures.exceptions[0])
+
+
 def _seen(task: asyncio.Task[Any]) -> None:
     """What nobody waits for any more may fail."""
     if not task.cancelled():
@@ -552,8 +560,7 @@ async def summarise(services: Services, plan: Plan) -> tuple[str, dict[str, Any]
     emitter = Emitter(response, attachment.sink, services.new_id, services.now)
     inner = replace(plan, request=asked, spoken=asked, calls=(call,), transport="compact", compact=None)
     await Turn(services, inner, emitter, attachment).run()
-    if attachment.refused is not None:
-        raise attachment.refused
+    attachment.check()
     parts = [part for item in attachment.response["output"] for part in item.get("content") or []]
     summary = "".join(part.get("text", "") for part in parts if part.get("type") == "output_text")
     if not summary.strip():

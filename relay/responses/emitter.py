@@ -219,7 +219,11 @@ class Emitter:
         status = str(self.response["status"])
         self.lifecycle("response." + _NAMES.get(status, status))
         self.sink.end()
-        self._voices = []  # they hold the emitter: without the circle all go at once
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Nothing more is said: voices and items hold the emitter, and without the circle all go at once."""
+        self._voices = []
         while self._outputs:  # a few at a time: others may turn between
             del self._outputs[-LARGE_ITEMS:]
 

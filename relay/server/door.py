@@ -108,6 +108,7 @@ class Door:
         self.wake(seat)
         self._introduce(seat)
         seat.gone = True
+        seat.close = _nothing  # the connection holds its seat
         if seat.extra:
             self.extra -= 1
         else:
@@ -138,10 +139,15 @@ class Door:
     def _evict(self, row: _Row) -> bool:
         """Whether somebody was there; the one that rested longest leaves."""
         for seat in row:
+            close = seat.close
             self.leave(seat)
-            seat.close()
+            close()
             return True
         return False
+
+
+def _nothing() -> None:
+    """What a seat that is gone closes."""
 
 
 def stranger_address(settings: ServerSettings, peer: tuple[str, int] | None) -> str | None:

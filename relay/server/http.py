@@ -102,6 +102,8 @@ class HttpConnection(asyncio.Protocol):
         self._cancel_timer()
         self.paused = False
         self._wake_writers()
+        self._parser.close()
+        self._scanner.close()
         if self._base:
             self._context.door.leave(self._seat)
             self._context.remove(self)
@@ -226,6 +228,8 @@ class HttpConnection(asyncio.Protocol):
         self._context.upgrade(
             self._context, self._transport, Handshake(head, scope, self._scanner.take_rest(), self._seat)
         )
+        self._parser.close()
+        self._scanner.close()
         self._context.remove(self)
 
     # --- what a request calls ---

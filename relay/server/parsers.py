@@ -38,6 +38,9 @@ class Parser(Protocol):
         Raises: RelayError(bad_request).
         """
 
+    def close(self) -> None:
+        """Nothing follows: let go of what holds ``Events``, which would be a circle."""
+
 
 def _refused() -> RelayError:
     return RelayError("bad_request", "The HTTP request is malformed.")
@@ -72,6 +75,10 @@ class HttptoolsParser:
             self._stand_in.feed(data)
         except httptools.HttpParserError as error:
             raise _refused() from error
+
+    def close(self) -> None:
+        self._stand_in = self._parser = None
+        del self.on_body, self._events
 
     def on_url(self, data: bytes) -> None:
         self._target += data
@@ -121,6 +128,10 @@ class H11Parser:
                     return
         except h11.RemoteProtocolError as error:
             raise _refused() from error
+
+    def close(self) -> None:
+        self._parser = self._on_end = None
+        del self._events
 
     def _on_request(self, event: h11.Request) -> None:
         method, version = event.method.decode("ascii"), event.http_version.decode("ascii")

@@ -92,6 +92,7 @@ class Request:
                 logger.error("the app failed in %s %s", self.scope["method"], self.scope["path"], exc_info=failure)
         if not self.responded and not self.gone:
             self._wire.on_failure(error)
+        del error  # which holds this frame
         self.scope = {}  # which holds ``write_now``: without the circle both go at once
 
     # --- the request ---

@@ -235,7 +235,11 @@ class Answer:
         if self._closed:
             return
         self._closed = True
-        self._fail(failure("upstream_ended_early", "it was closed while being read"))
+        closed = failure("upstream_ended_early", "it was closed while being read")
+        self._fail(closed)
+        # an error that was raised holds the frames that hold this answer: without the circle all go at once
+        self._error = closed if self._error is not None else None
+        self._push_error = None
         self._timer.cancel()
         self._parser = None
         connection = self._connection

@@ -143,6 +143,11 @@ class Scanner:
         self._rest: bytes | bytearray = b""
         self.next()
 
+    def close(self) -> None:
+        """Nothing follows: let go of what waits, and of the circle that the next step is."""
+        self._rest = b""
+        del self._step
+
     def next(self) -> None:
         """Begin with the next message."""
         self._seen = 0
