@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any, Final
 
 from relay.app.guard import Caller
-from relay.app.services import Services, Upstream
+from relay.app.heavy import weight_of
+from relay.app.services import Services, Upstream, log
 from relay.config import Glob, PromptSettings
 from relay.errors import RelayError
 from relay.responses.pointers import (
@@ -272,3 +273,14 @@ def learned(services: Services, upstream: Upstream, response: dict[str, Any], *,
     operators = set(upstream.settings.allow_ids)
     ids = made(response.get("output") or [], items=stored and upstream.provider.native)
     return Objects(upstream.settings.name, [id for id in ids if id not in operators])
+
+
+async def note(services: Services, upstream: Upstream, owner: str, response: dict[str, Any], *, stored: bool) -> None:
+    """Keep what an answer makes its owner's, where nobody waits for it to be kept."""
+    work = partial(learned, services, upstream, response, stored=stored)
+    objects = await services.heavy.run(weight_of(response["output"]), owner, work)
+    try:
+        if objects.ids:
+            await services.store.remember_upstream(objects, owner)
+    except StoreError as error:
+        log.warning("whose the objects of %s are is not noted: %s (%s)", response["id"], error.message, error.detail)

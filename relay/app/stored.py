@@ -9,12 +9,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from relay.app.exchange import Exchange
-from relay.app.ownership import learned
+from relay.app.ownership import note
 from relay.app.refusals import refusal
-from relay.app.services import Upstream, log
+from relay.app.services import Upstream
 from relay.errors import RelayError
 from relay.responses.json import loads
-from relay.state.store import StoreError
 from relay.upstream import Answer
 
 LIMIT_BYTES: Final = 64 * 1024 * 1024
@@ -74,18 +73,6 @@ async def _asked(exchange: Exchange, upstream: Upstream, method: str, suffix: st
     return answer.status, content
 
 
-async def _learn(exchange: Exchange, upstream: Upstream, response: Any) -> None:
-    """What ran in the background is first seen whole when it is asked for (outliving.md 52)."""
-    if not isinstance(response, dict) or not response.get("background") or not response.get("output"):
-        return
-    objects = learned(exchange.services, upstream, response, stored=True)
-    try:
-        if objects.ids:
-            await exchange.services.store.remember_upstream(objects, exchange.caller.owner)
-    except StoreError as error:
-        log.warning("whose the objects of %s are is not noted: %s (%s)", exchange.id, error.message, error.detail)
-
-
 class _Replay:
     """The upstream's own stream of a response that it keeps, byte by byte."""
 
@@ -123,7 +110,9 @@ async def retrieve(exchange: Exchange) -> None:
             await exchange.run(_Replay(exchange, upstream))
         else:
             status, content = await _asked(exchange, upstream, "GET")
-            await _learn(exchange, upstream, content)
+            if isinstance(content, dict) and content.get("background") and isinstance(content.get("output"), list):
+                # what ran in the background is first seen whole when it is asked for
+                await note(exchange.services, upstream, exchange.caller.owner, content, stored=True)
             await exchange.json(status, content)
         return
     stored = await exchange.services.store.get(exchange.id, exchange.caller.owner)

@@ -21,6 +21,7 @@ from relay.app.deadline import Deadline
 from relay.app.guard import Caller
 from relay.app.hearing import Hearing
 from relay.app.heavy import ALWAYS
+from relay.app.ownership import is_guarded, note
 from relay.app.refusals import ERROR_LIMIT_BYTES, limits_of, refusal
 from relay.app.replies import Header, encoded
 from relay.app.services import Services, Upstream, access_log, log
@@ -172,6 +173,10 @@ class Turn:
             pass  # ASGI: sending to a client that has left
         finally:
             self.services.end(self)
+            if end == "cancelled" and self.emitter.output and is_guarded(self.services, self.plan.upstream):
+                # the client has seen what ran, and will name it when it comes back
+                left = {"id": self.emitter.response["id"], "output": self.emitter.output}
+                self.services.spawn(note(self.services, self.plan.upstream, self.plan.caller.owner, left, stored=False))
             record = self._record(end)
             if access_log.isEnabledFor(logging.INFO):
                 access_log.info("%s", record.line())

@@ -5,6 +5,7 @@ The members are rule 53's table; that it is whole is shown in tests/responses/te
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
@@ -389,6 +390,46 @@ def test_what_ran_in_the_background_is_known_when_it_was_asked_for() -> None:
         assert await relay.app.services.store.whose(OBJECTS | ITEMS, "ann") == dict.fromkeys(OBJECTS | ITEMS, "up")
 
     shared(talk)
+
+
+def test_who_leaves_comes_back_to_what_has_run() -> None:
+    """The client has seen the container's id, and names it in its next request."""
+    item = {**CODE, "id": "ci_a", "container_id": "cntr_a"}
+    response = {"id": "resp_1", "object": "response", "status": "in_progress", "output": [], "created_at": 1}
+    events: list[Json] = [
+        {"type": "response.created", "response": response},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "status": "in_progress"}},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+    ]
+
+    async def stalling(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for number, event in enumerate(events):
+            data = orjson.dumps({**event, "sequence_number": number})
+            await send({"type": "http.response.body", "body": b"data: " + data + b"\n\n", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def main() -> None:
+        async with (
+            serving(stalling, lifespan=False) as server,
+            fronting("responses", f"http://127.0.0.1:{server.port}/v1", api_key="up-key", state="upstream") as relay,
+        ):
+            client = await Client.connect(relay.port)
+            body = orjson.dumps({"model": "demo", "input": "Hi.", "stream": True})
+            lines = ["POST /v1/responses HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json"]
+            lines += ["Authorization: Bearer key-a", f"Content-Length: {len(body)}", "", ""]
+            client.write("\r\n".join(lines).encode() + body)
+            async with asyncio.timeout(10):
+                await client.reader.readuntil(b"response.output_item.done")
+            client.leave()
+            store, ann = relay.app.services.store, hashlib.sha256(b"key-a").hexdigest()
+            async with asyncio.timeout(10):
+                while await store.whose(["cntr_a", "ci_a"], ann) != {"cntr_a": "up"}:
+                    await asyncio.sleep(0)
+
+    run(main())
 
 
 def test_an_operators_own_object_stays_everybodys() -> None:
