@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from relay.errors import RelayError
-from relay.providers.failures import classify, refused, said, said_in
+from relay.providers.failures import classify, refused, repair_of, said, said_in
 
 REPAIRS: Final[Mapping[str, re.Pattern[str]]] = {
     "stream_options": re.compile(r"stream_options|include_usage"),
@@ -31,5 +31,10 @@ def http_error(status: int, headers: Mapping[str, str], body: bytes) -> RelayErr
 
 
 def error_of(value: Any, status: int = 500) -> RelayError:
-    """An error inside a 200, in any shape. A status inside it wins."""
-    return classify(status, said(value if isinstance(value, dict) else {"message": value}))
+    """An error inside a 200, in any shape. A status inside it wins; where the request is at fault, it is repaired as if
+    the status had said so (OpenRouter tells a provider's 400 only in the stream)."""
+    found = said(value if isinstance(value, dict) else {"message": value})
+    error = classify(status, found)
+    if error.kind == "invalid_request":
+        error.repair = repair_of(400, found, REPAIRS)
+    return error

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from relay.providers.chat import PROVIDER
+from relay.providers.chat_failures import error_of
 from tests.providers.chat_support import build, sent
 
 Json = dict[str, Any]
@@ -137,6 +138,21 @@ REFUSALS = [
 def test_a_refused_choice_has_a_repair(status: int, message: str) -> None:
     error = {"error": {"message": message, "type": "invalid_request_error", "param": None}}
     assert PROVIDER.error(status, {}, json.dumps(error).encode()).repair == "tool_choice"
+
+
+IN_BAND = [
+    # how gateways tell a provider's 400 inside a 200: https://openrouter.ai/docs/api/reference/errors-and-debugging
+    {"message": REFUSALS[0], "code": 400},
+    {"message": REFUSALS[0], "type": "invalid_request_error", "param": None},
+    {"message": "Provider returned error", "code": 400, "metadata": {"raw": json.dumps({"message": REFUSALS[0]})}},
+]
+
+
+@pytest.mark.parametrize("error", IN_BAND)
+def test_a_choice_that_is_refused_in_the_stream_has_the_same_repair(error: dict[str, Any]) -> None:
+    assert error_of(error).repair == "tool_choice"
+    assert error_of({**error, "code": 429, "type": None}).repair is None
+    assert error_of({"message": REFUSALS[0], "code": 500}).repair is None
 
 
 @pytest.mark.parametrize(
