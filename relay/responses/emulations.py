@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from relay.responses.json import loads
+
 JSON = dict[str, Any]
 
 _STRING: Final[JSON] = {"type": "string"}
@@ -105,6 +107,11 @@ def _search_fields(arguments: JSON) -> JSON | None:
 
 def _search_arguments(item: JSON) -> JSON:
     arguments = item.get("arguments")
+    if isinstance(arguments, str):  # as a function call has them
+        try:
+            arguments = loads(arguments)
+        except ValueError:
+            return {}
     return arguments if isinstance(arguments, dict) else {}
 
 

@@ -242,6 +242,15 @@ def test_a_search_in_history_is_a_call_and_its_result(dialect: str) -> None:
 
 
 @TRANSLATED
+@pytest.mark.parametrize(
+    ("arguments", "said"), [('{"query": "calendar"}', {"query": "calendar"}), ("[1]", {}), ("{", {}), (5, {})]
+)
+def test_arguments_of_a_search_may_be_a_string(dialect: str, arguments: Any, said: Json) -> None:
+    body = sent(dialect, input=[GO, {**SEARCHED, "arguments": arguments}, found([])])
+    assert told(body)[0] == ("tool_search", said)
+
+
+@TRANSLATED
 @pytest.mark.parametrize("tools", [[], None, "x"])
 def test_a_search_that_found_nothing_says_so(dialect: str, tools: Any) -> None:
     searched = {name: value for name, value in SEARCHED.items() if name != "arguments"}
