@@ -222,12 +222,15 @@ def _input(request: Request, record: Mapping[str, Any], repairs: frozenset[str])
     """
     transformations: list[JSON] = []
     items: list[JSON] = []
-    altered = False
+    altered = request.retold
     strips = record["item_strips"]
     unopened = {id(item) for item in _unopened(request.items)} if SEALED in repairs else frozenset()
     behind = False
+    spoken = request.body.get("messages") is not None
     for item in request.items:
         kind = item["type"]
+        if spoken and record["openai"] and kind == "reasoning":
+            continue  # a chat's, in words: OpenAI takes back only what it has sealed or kept
         foreign = kind == "reasoning" and unseal(item.get("encrypted_content")) is not None
         refused = id(item) in unopened
         if foreign or refused:

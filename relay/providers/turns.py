@@ -102,7 +102,7 @@ def _warn(left_out: list[tuple[JSON, str, str]], request: Request, warnings: War
         identifier = (call_id_of(request.own[0]) or "")[:64]
         message = f"No tool call found for function call output with call_id {identifier}."
         raise RelayError("invalid_request", message, param="input")
-    for param, reason in named(request.own, left_out):
+    for param, reason in named(request, left_out):
         warnings.add(param, reason)
 
 

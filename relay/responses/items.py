@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from relay.errors import RelayError
@@ -319,6 +319,8 @@ class Told(NamedTuple):
 
     items: list[JSON]
     left_out: list[tuple[JSON, str, str]]
+    altered: Mapping[int, JSON] = {}
+    """``id`` of an item that is said otherwise -> how."""
 
 
 def told(items: list[JSON], *, sealed: bool) -> Told:
@@ -329,7 +331,7 @@ def told(items: list[JSON], *, sealed: bool) -> Told:
     """
     left_out: list[tuple[JSON, str, str]] = []
     result: list[JSON] = []
-    altered = False
+    altered: dict[int, JSON] = {}
     for index, item in enumerate(items):
         said: JSON | None = item
         if item["type"] == "agent_message":
@@ -337,10 +339,11 @@ def told(items: list[JSON], *, sealed: bool) -> Told:
         elif not sealed and any(_is_sealed_part(part) for part in _parts_of(item)):
             field = "output" if item["type"] in WITH_PARTS else "content"
             said = {**item, field: _opened(item, field, item[field], left_out)}
-        altered = altered or said is not item
         if said is not None:
             result.append(said)
-    return Told(result if altered else items, left_out)
+            if said is not item:
+                altered[id(item)] = said
+    return Told(result if altered or len(result) < len(items) else items, left_out, altered)
 
 
 def _parts_of(item: JSON) -> list[Any]:

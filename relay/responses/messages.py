@@ -1,6 +1,7 @@
 """Chat ``messages`` as items (decision 10), also those of the first chat API (``function_call``, role ``function``).
 
-Source: platform.openai.com, chat/completions ``messages``.
+Source: platform.openai.com, chat/completions ``messages``; ``reasoning_content`` as DeepSeek, Kimi and vLLM have it
+(platform.kimi.ai/docs/guide/use-thinking-models: it goes back with its calls), ``reasoning`` as OpenRouter.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from relay.responses.json import encoded
 JSON = dict[str, Any]
 
 
-def from_messages(messages: object, later: Later | None = None) -> list[JSON]:
-    """The items of ``messages`` (``later`` as in ``normalise``). Raises: RelayError naming ``messages[i]…``."""
+def from_messages(messages: object, later: Later | None = None, places: list[str] | None = None) -> list[JSON]:
+    """The items of ``messages`` (``later`` as in ``normalise``); ``places`` takes the path of each.
+
+    Raises: RelayError naming ``messages[i]…``.
+    """
     if not isinstance(messages, list):
         raise RelayError("invalid_type", "messages must be an array.", param="messages")
     reader = _Reader(later)
@@ -26,6 +30,8 @@ def from_messages(messages: object, later: Later | None = None) -> list[JSON]:
             raise RelayError("invalid_type", f"{path} must be an object.", param=path)
         for place, item in reader.read(message, path, index):
             reader.items.append(checked_item(item, place, later))
+            if places is not None:
+                places.append(place)
     return reader.items
 
 
@@ -46,6 +52,10 @@ class _Reader:
         if role in ("tool", "function"):
             yield path, self._output(message, path)
             return
+        thought = message.get("reasoning_content") or message.get("reasoning")
+        if role == "assistant" and isinstance(thought, str) and thought:
+            part = {"type": "reasoning_text", "text": thought}
+            yield path, {"type": "reasoning", "id": f"rs_{index}", "summary": [], "content": [part]}
         content = _content(message.get("content"), path)
         if isinstance(message.get("refusal"), str):
             content = [{"type": "refusal", "refusal": message["refusal"]}]

@@ -207,6 +207,10 @@ class Request:
     """Whether ``items`` begin with the window of ``previous_response_id``: then no upstream needs to know that id."""
     own: list[JSON] = field(default_factory=list)
     """The items of this request's own ``input``: what warnings name their places in."""
+    retold: bool = False
+    """Whether ``own`` is said otherwise than it was sent."""
+    places: list[str] | None = None
+    """The path of each of these where it came from ``messages``, of which one may be several items."""
     objections: tuple[RelayError, ...] = ()
     """Where it was not known who answers (``parse(judged=False)``): what a translated upstream could not be told."""
     notes: tuple[tuple[str, str], ...] = ()
@@ -283,9 +287,11 @@ class Request:
         return self._of(told(self.items, sealed=sealed))
 
     def _of(self, result: Told) -> Request:
-        items, left_out = result
+        items, left_out, altered = result
         request = self.with_items(items)
-        return replace(request, notes=(*self.notes, *named(self.own, left_out))) if left_out else request
+        if altered:
+            request = replace(request, own=[altered.get(id(item), item) for item in self.own], retold=True)
+        return replace(request, notes=(*self.notes, *named(self, left_out))) if left_out else request
 
     def with_params(self, **params: Any) -> Request:
         """The same request with other parameters; None takes one out."""
@@ -295,10 +301,11 @@ class Request:
         return replace(self, params={name: value for name, value in merged.items() if value is not None}, _tools=[])
 
 
-def named(own: list[JSON], left_out: list[tuple[JSON, str, str]]) -> list[tuple[str, str]]:
+def named(request: Request, left_out: list[tuple[JSON, str, str]]) -> list[tuple[str, str]]:
     """Warnings for what was left out: ``(item, path inside it, reason)``. Items of earlier responses have no place in
     this request; of very many only the first are named."""
-    places = {id(item): f"input[{index}]" for index, item in enumerate(own)}
+    paths = request.places or [f"input[{index}]" for index in range(len(request.own))]
+    places = {id(item): path for item, path in zip(request.own, paths, strict=False)}
     notes = [
         (places[id(item)] + path, reason)
         if id(item) in places
@@ -341,16 +348,18 @@ def parse(
     _resolve_aliases(body, params)
     for name in ("input", "messages"):
         _bounded(body.get(name), name, max_items)
+    places: list[str] | None = None
     if body.get("messages") is not None:
         if body.get("input") is not None:
             raise RelayError("invalid_value", "Give input or messages, not both.", param="messages")
-        items = from_messages(body["messages"], later)
+        places = []
+        items = from_messages(body["messages"], later, places)
     else:
         items = normalise(body.get("input"), later=later)
     if params.get("conversation") is not None and params.get("previous_response_id") is not None:
         message = "previous_response_id and conversation cannot be used together."
         raise RelayError("invalid_value", message, param="conversation")
-    return Request(body, model, params, items, strict, own=items, objections=tuple(later or ()))
+    return Request(body, model, params, items, strict, own=items, places=places, objections=tuple(later or ()))
 
 
 def _bounded(items: Any, path: str, limit: int) -> None:

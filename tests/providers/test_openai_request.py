@@ -426,3 +426,10 @@ def test_an_error_keeps_what_helps() -> None:
 def test_repairs_are_named(message: str, param: str | None, repair: str | None) -> None:
     assert error_of(400, {"error": {"message": message, "param": param}}).repair == repair
     assert error_of(500, {"error": {"message": message, "param": param}}).repair is None
+
+
+def test_what_a_chats_assistant_thought_is_told_to_those_that_can_read_it() -> None:
+    """OpenAI takes back only reasoning that it has sealed or kept."""
+    body: Json = {"messages": [{"role": "assistant", "content": "so", "reasoning_content": "hm"}]}
+    assert [item["type"] for item in sent(body)["input"]] == ["reasoning", "message"]
+    assert [item["type"] for item in sent(body, base_url=OPENAI)["input"]] == ["message"]

@@ -79,6 +79,10 @@ LEFT_OUT: dict[str, tuple[list[Json], list[str]]] = {
     "a shell call": ([{"type": "shell_call", "call_id": "gone", "action": {"commands": ["gone"]}}], ["input[1]"]),
     "an output": ([output("gone", "gone")], ["input[1]"]),
     "a custom output": ([{"type": "custom_tool_call_output", "call_id": "gone", "output": "gone"}], ["input[1]"]),
+    "an output with words in a sealed part": (
+        [{**output("gone"), "output": [{"type": "encrypted_content", "encrypted_content": "it is gone"}]}],
+        ["input[1]"],
+    ),
     "an output of no call": ([{"type": "function_call_output", "name": "gone", "output": "gone"}], ["input[1]"]),
     "an output before its call": ([output("gone", "gone"), call("gone", "gone")], ["input[1]", "input[2]"]),
     "a call with its reasoning": (
@@ -100,6 +104,21 @@ def test_it_is_left_out_with_a_warning(dialect: str, items: list[Json], places: 
     with pytest.raises(RelayError) as caught:
         build(dialect, whole, strict=True)
     assert (caught.value.status, caught.value.param) == (400, places[0])
+
+
+@EVERY
+def test_what_is_left_out_of_messages_is_named_there(dialect: str) -> None:
+    """One message may be several items: places in ``messages`` are not those of the items."""
+    calls = [{"id": one, "type": "function", "function": {"name": one, "arguments": "{}"}} for one in ("c", "gone")]
+    said: list[Json] = [
+        SAY,
+        {"role": "assistant", "content": "so", "reasoning_content": "hm", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "c", "content": "42"},
+        {"role": "tool", "tool_call_id": "lost", "content": "gone"},
+    ]
+    sent = PROVIDERS[dialect].build(parse({"model": "m", "messages": said}), Target("up", "m"), {}, frozenset())
+    assert "gone" not in sent.body.decode()
+    assert [param for param, _ in sent.warnings if "message" in param] == ["messages[1].tool_calls[1]", "messages[3]"]
 
 
 @EVERY

@@ -105,6 +105,21 @@ def test_a_call_and_its_answer(messages: list[Json], items: list[Json]) -> None:
         SDK.validate_python(item)
 
 
+@pytest.mark.parametrize("member", ["reasoning_content", "reasoning"])
+def test_what_the_assistant_thought_stands_before_what_it_said(member: str) -> None:
+    said = {**called(id="c", function={"name": "f", "arguments": "{}"}), "content": "so", member: "hm"}
+    thought, *rest = from_messages([said])
+    assert thought["content"] == [{"type": "reasoning_text", "text": "hm"}]
+    SDK.validate_python(thought)
+    assert [item["type"] for item in rest] == ["message", "function_call"]
+
+
+@pytest.mark.parametrize("said", [{"reasoning": None}, {"reasoning": ""}, {"reasoning": {"effort": "low"}}])
+def test_what_is_no_thought_is_none(said: Json) -> None:
+    assert [item["type"] for item in from_messages([{"role": "assistant", "content": "so", **said}])] == ["message"]
+    assert [item["type"] for item in from_messages([{**GO, "reasoning": "hm"}])] == ["message"]
+
+
 def test_words_beside_a_call_are_a_message() -> None:
     said = {"role": "assistant", "content": "let me see", "function_call": {"name": "f", "arguments": "{}"}}
     assert [item["type"] for item in from_messages([said])] == ["message", "function_call"]
