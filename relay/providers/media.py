@@ -52,8 +52,12 @@ _BRANDS: Final = {
     **dict.fromkeys((b"M4A ", b"M4B ", b"M4P "), "audio/mp4"),
     b"qt  ": "video/quicktime",
 }
-_ENVELOPES: Final = frozenset({"video/mp4", "video/webm", "audio/ogg"})
-"""Formats that hold sound or pictures: of these a label may say which."""
+_ENVELOPES: Final = {
+    "video/mp4": frozenset({"video/quicktime", "video/3gpp", "video/3gpp2", "video/x-m4v", "audio/3gpp"}),
+    "video/webm": frozenset({"video/x-matroska", "audio/x-matroska", "video/matroska", "audio/matroska"}),
+    "audio/ogg": frozenset({"audio/opus", "audio/vorbis", "audio/speex", "audio/x-opus+ogg"}),
+}
+"""Formats that hold sound or pictures, and what else begins so: of these a label may say which."""
 
 
 def _by_bytes(head: bytes) -> str | None:
@@ -109,9 +113,10 @@ def media_type(label: str, head: bytes) -> str:
     named = label.partition(";")[0].strip().lower()
     named = _ALIASES.get(named, named)
     found = _by_bytes(head)
-    if found is None or (found in _ENVELOPES and named.startswith(("audio/", "video/"))):
+    if found is None or named in _ENVELOPES.get(found, ()):
         return named
-    return found
+    kind = named.partition("/")[0]
+    return f"{kind}/{found.partition('/')[2]}" if found in _ENVELOPES and kind in ("audio", "video") else found
 
 
 def typed(label: str, data: str) -> str:
@@ -163,8 +168,10 @@ def inlined(media: Media) -> DataURL:
 
 
 def shown(result: str) -> str | None:
-    """A picture that a model made, as the ``data:`` URL of a type that every model that sees takes; None for others."""
-    kind = typed("image/png", result)
+    """A picture (base64, or a ``data:`` URL) as the ``data:`` URL of a type that every model that sees takes; None for
+    others."""
+    given = data_url(result)
+    kind, result = given if given is not None else (typed("image/png", result), result)
     return f"data:{kind};base64,{result}" if kind in _SEEN_TYPES and is_base64(result) else None
 
 

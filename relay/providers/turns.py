@@ -199,10 +199,13 @@ def _mcp_call(item: JSON) -> list[JSON]:
     return _pair(name, str(item.get("arguments") or "{}"), str(output), item)
 
 
-def _code_interpreter_call(item: JSON) -> list[JSON]:
+def _outputs(item: JSON) -> list[JSON]:
     outputs = item.get("outputs")
-    outputs = outputs if isinstance(outputs, list) else []
-    logs = [str(output.get("logs", "")) for output in outputs if isinstance(output, dict)]
+    return [output for output in outputs if isinstance(output, dict)] if isinstance(outputs, list) else []
+
+
+def _code_interpreter_call(item: JSON) -> list[JSON]:
+    logs = [str(output.get("logs", "")) for output in _outputs(item)]
     arguments = encoded({"code": item.get("code") or ""}).decode()
     return _pair("code_interpreter", arguments, "\n".join(logs), item)
 
@@ -213,9 +216,12 @@ def _image_generation_call(item: JSON) -> list[JSON]:
 
 
 def _pictures(item: JSON) -> list[JSON]:
-    result = item.get("result") if item["type"] == "image_generation_call" else None
-    url = shown(result) if isinstance(result, str) and result else None
-    return [] if url is None else [{"type": "input_image", "image_url": url}]
+    """What the items of ``_HISTORY`` show: a generated image, and the plots that code made."""
+    made = [item.get("result")] if item["type"] == "image_generation_call" else []
+    if item["type"] == "code_interpreter_call":
+        made = [output.get("url") for output in _outputs(item) if output.get("type") == "image"]
+    urls = (shown(one) for one in made if isinstance(one, str) and one)
+    return [{"type": "input_image", "image_url": url} for url in urls if url is not None]
 
 
 _HISTORY: Final[Mapping[str, Callable[[JSON], list[JSON]]]] = {

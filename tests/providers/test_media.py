@@ -93,6 +93,15 @@ def test_the_first_bytes_say_it(kind: str, label: str) -> None:
         ("audio/webm", FORMATS["video/webm"], "audio/webm"),
         ("video/ogg", FORMATS["audio/ogg"], "video/ogg"),
         ("audio/mp4", FORMATS["image/heic"], "image/heic"),
+        ("video/quicktime", FORMATS["video/mp4"], "video/quicktime"),
+        ("video/x-matroska", FORMATS["video/webm"], "video/x-matroska"),
+        ("audio/opus", FORMATS["audio/ogg"], "audio/opus"),
+        # but not another format
+        ("audio/wav", FORMATS["audio/ogg"], "audio/ogg"),
+        ("audio/x-unknown", FORMATS["audio/ogg"], "audio/ogg"),
+        ("audio/mpeg", FORMATS["video/mp4"], "audio/mp4"),
+        ("audio/wav", FORMATS["video/webm"], "audio/webm"),
+        ("video/mp4", FORMATS["video/webm"], "video/webm"),
         # frames of MPEG audio without a tag, and what only looks like one
         ("", b"\xff\xfb\x90\x64", "audio/mpeg"),
         ("", b"\xff\xf3\x40\xc4", "audio/mpeg"),
@@ -288,6 +297,27 @@ def test_a_picture_in_history_is_shown_after_it_was_made() -> None:
     assert found["anthropic"][2:] == [("user", [block, {"type": "text", "text": "describe it"}])]
     blob = {"inlineData": {"mimeType": "image/png", "data": PNG}}
     assert found["gemini"][2:] == [("user", [blob, {"text": "describe it"}])]
+
+
+JPEG_URL = f"data:image/png;base64,{b64(FORMATS['image/jpeg'])}"
+PLOTTED: Json = {"type": "code_interpreter_call", "id": "ci_1", "code": "plot()", "container_id": "c"}
+PLOTS: list[Any] = [
+    None,
+    {"type": "logs", "logs": "drawn"},
+    {"type": "image", "url": JPEG_URL},
+    {"type": "image", "url": "https://files.example/cfile_1"},  # of a container that is gone
+    {"type": "image", "url": None},
+]
+
+
+@pytest.mark.parametrize("item", [{**MADE, "result": JPEG_URL}, {**PLOTTED, "outputs": PLOTS}])
+def test_pictures_with_a_label_are_shown_as_what_they_are(item: Json) -> None:
+    found = shown(user("draw"), item, user("describe it"))
+    kind, data = "image/jpeg", b64(FORMATS["image/jpeg"])
+    assert found["chat"][-2][1] == [{"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}"}}]
+    source = {"type": "base64", "media_type": kind, "data": data}
+    assert {"type": "image", "source": source} in found["anthropic"][-1][1]
+    assert {"inlineData": {"mimeType": kind, "data": data}} in found["gemini"][-1][1]
 
 
 def test_a_picture_stands_behind_the_calls_of_its_turn_and_their_outputs() -> None:
