@@ -19,6 +19,7 @@ from tests.app.asking import Asker
 from tests.app.sockets import connected
 from tests.app.stateful import Stateful, keeping_upstream
 from tests.app.support import Relay, fronting
+from tests.corpus import exchanges, needed
 from tests.server.support import Client, serving
 from tests.support import run
 
@@ -587,6 +588,21 @@ def test_a_container_of_a_turn_before_is_refused_by_the_member_that_brings_it() 
         assert error["message"] == "No object with id 'cntr_lost' here."
 
     shared(talk, state="relay")
+
+
+@needed
+def test_what_clients_were_recorded_to_ask_passes_with_keys() -> None:
+    """None of them names what it has not been told of, but for the ids of items that come whole."""
+
+    async def talk(relay: Relay, up: Stateful) -> None:
+        asked = [one.request for one in exchanges("openai-responses") if isinstance(one.request, dict)]
+        assert len(asked) > 50
+        for body in asked:
+            for store in (True, False):
+                status, said = await raw(relay, {**body, "stream": False, "store": store})
+                assert status == 200, said
+
+    shared(talk, allow_ids=())
 
 
 # --- references
