@@ -63,6 +63,8 @@ def weight_of(items: list[Any]) -> int:
     weight = 8 * len(items)
     if weight > LIGHT:
         return weight
-    for item in items:
-        weight += sum(8 * len(member) for member in item.values() if isinstance(member, list))
+    for item in items:  # hot: bench short
+        for member in item.values():
+            if member.__class__ is list:
+                weight += 8 * len(member)
     return weight

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-from relay.app.heavy import weight_of
+from relay.app.heavy import LIGHT, weight_of
 from relay.app.ownership import is_guarded, learned
 from relay.app.prepare import Prepared
 from relay.app.services import Services, log
@@ -65,7 +65,8 @@ def keeper(services: Services, prepared: Prepared, emitter: Emitter) -> Keep | N
 
     async def kept(response: dict[str, Any]) -> None:
         weight = weight_of(response.get("output") or [])
-        objects = await services.heavy.run(weight, plan.caller.owner, partial(look, response))
+        work = partial(look, response)
+        objects = work() if weight <= LIGHT else await services.heavy.run(weight, plan.caller.owner, work)
         try:
             await _kept(services, prepared, response, objects)
         except RelayError as error:
@@ -88,7 +89,7 @@ async def _kept(services: Services, prepared: Prepared, response: dict[str, Any]
     warm_up = plan.request.params.get("generate") is False  # local, whoever would answer (decision 21)
     if plan.request.store and not (prepared.upstream_state and not warm_up):
         give_ids = partial(with_ids, prepared.own_items, services.new_id)
-        items = await services.heavy.run(plan.weight, owner, give_ids)
+        items = give_ids() if plan.weight <= LIGHT else await services.heavy.run(plan.weight, owner, give_ids)
         extra = {"n": plan.request.n} if plan.request.n > 1 else None
         await services.store.commit(
             response, items, owner, parent=prepared.parent, extra=extra, objects=objects if objects.ids else None

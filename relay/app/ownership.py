@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from relay.app.guard import Caller
-from relay.app.heavy import weight_of
+from relay.app.heavy import LIGHT, weight_of
 from relay.app.services import Services, Upstream, log
 from relay.config import Glob, PromptSettings
 from relay.errors import RelayError
@@ -82,7 +82,7 @@ async def owned(
         return request
     look = _named if upstream.provider.native else _containers
     work = partial(look, services.settings.prompts, request, own, template)
-    named = await services.heavy.run(weight, caller.owner, work)
+    named = work() if weight <= LIGHT else await services.heavy.run(weight, caller.owner, work)
     if not named.ids:
         return request
     try:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from relay.app.compaction import estimated_tokens, expand_compactions, is_ours, threshold
 from relay.app.guard import Caller
-from relay.app.heavy import ALWAYS, weight_of
+from relay.app.heavy import ALWAYS, LIGHT, weight_of
 from relay.app.media import fetch_media
 from relay.app.memory import held_bytes
 from relay.app.ownership import item_not_found, owned, previous_not_found
@@ -116,9 +116,11 @@ async def prepare(
         judged=False,
         max_items=server.max_items,
     )
-    request = await heavy.run(weight, owner, read)
+    light = weight <= LIGHT  # hot: bench short; what is light costs no detour
+    request = read() if light else await heavy.run(weight, owner, read)
     upstream, target = route(services, request)
-    request = await heavy.run(weight, owner, partial(_admitted, request, upstream, target, transport))
+    admit = partial(_admitted, request, upstream, target, transport)
+    request = admit() if light else await heavy.run(weight, owner, admit)
     theirs = target.holds_state and _prompt_id(request) not in (None, *services.settings.prompts)
     template = [] if theirs else prompt_items(request, services.settings.prompts)
     keeps = target.holds_state and request.n == 1
@@ -126,21 +128,19 @@ async def prepare(
     request = await _store_or_not(services, resolved.request, keeps)
     passes = keeps and request.previous_response_id is not None and not request.resolved
     weight = max(weight, weight_of(request.items))
-    draft = await heavy.run(
-        weight,
-        owner,
-        partial(
-            _drafted,
-            services,
-            replace(resolved, request=request),
-            template,
-            caller,
-            upstream,
-            target,
-            passes=passes,
-            measured=transport == "websocket",
-        ),
+    light = weight <= LIGHT
+    form = partial(
+        _drafted,
+        services,
+        replace(resolved, request=request),
+        template,
+        caller,
+        upstream,
+        target,
+        passes=passes,
+        measured=transport == "websocket",
     )
+    draft = form() if light else await heavy.run(weight, owner, form)
     request = await owned(services, draft.request, upstream, caller, resolved.own, template, weight)
     media = await fetch_media(services, upstream, request, draft.needed, owner) if draft.needed else {}
     spoken = request.with_params(previous_response_id=None) if request.resolved else request
@@ -149,10 +149,12 @@ async def prepare(
     # a warm-up may be empty, which no upstream is ever told: what else it says is checked all the same
     warms_up = request.params.get("generate") is False and not upstream.provider.native
     said = spoken.with_items([*spoken.items, *normalise(".")]) if warms_up else spoken
-    cutting = await heavy.run(weight, owner, partial(_costly_schemas, upstream, said, target))
+    look = partial(_costly_schemas, upstream, said, target)
+    cutting = look() if light else await heavy.run(weight, owner, look)
     if cutting is not None:
         await heavy.run(ALWAYS, owner, partial(deque, cutting, 0))
-    call = await heavy.run(weight, owner, partial(upstream.provider.build, said, target, media, frozenset()))
+    build = partial(upstream.provider.build, said, target, media, frozenset())
+    call = build() if light else await heavy.run(weight, owner, build)
     calls = (call,) * request.n
     plan = Plan(request, spoken, caller, upstream, target, media, calls, transport, trace, draft.compact, weight)
     return Prepared(plan, draft.own, draft.window, resolved.parent, keeps, draft.call_ids, draft.window_bytes)
@@ -297,7 +299,8 @@ async def resolve(
     """
     previous = request.previous_response_id
     window = memory.find(previous) if previous is not None else None
-    refers = await services.heavy.run(weight, caller.owner, partial(_refers, request.items))
+    look = partial(_refers, request.items)
+    refers = look() if weight <= LIGHT else await services.heavy.run(weight, caller.owner, look)
     own = await _dereferenced(services, request.items, caller, memory, keeper) if refers else request.items
     request = request.with_items(own) if own is not request.items else request
     if previous is None:

@@ -458,8 +458,10 @@ def _saying(reasoning_fields: tuple[str, ...]) -> frozenset[str]:
 
 def _failed(choice: JSON) -> bool:
     """OpenRouter says ``stop`` of what its provider ended with an error (OleksandrChekhovskyi/hax#15)."""
-    reasons = (choice.get("finish_reason"), choice.get("native_finish_reason"))
-    return bool(choice.get("error")) or any(isinstance(one, str) and one.lower() == "error" for one in reasons)
+    words = ("error", "ERROR", "Error")
+    return (
+        bool(choice.get("error")) or choice.get("finish_reason") in words or choice.get("native_finish_reason") in words
+    )
 
 
 def _first(choices: Any) -> JSON | None:

@@ -44,12 +44,12 @@ def _shared_out(total: int, given: int, made: int) -> tuple[int, int]:
 
 
 def _first(source: JSON, *names: str) -> int:
-    # hot: what servers tell are whole numbers
     for name in names:
         value = source.get(name)
-        count = value if value.__class__ is int else count_of(value)
-        if count > 0:
-            return count
+        if value:  # hot: most servers tell one of the names
+            count = count_of(value)
+            if count:
+                return count
     return 0
 
 

@@ -482,4 +482,10 @@ def _tools(params: JSON, items: list[JSON]) -> ToolSet:
         if item.get("type") in ("additional_tools", "tool_search_output") and isinstance(item.get("tools"), list)
         for number, tool in enumerate(item["tools"])
     ]
-    return parse_tools(declared, brought, params.get("tool_choice"))
+    choice = params.get("tool_choice")
+    if not (declared or brought) and choice is None:
+        return _NO_TOOLS  # hot: bench short
+    return parse_tools(declared, brought, choice)
+
+
+_NO_TOOLS: Final = ToolSet()
