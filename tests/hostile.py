@@ -464,6 +464,10 @@ PARAMETERS: Final[tuple[Json, ...]] = (
     {"prompt": {"id": "hello", "version": "1", "variables": {"name": "A", "part": PARTS[1]}}, "input": None},
     {"previous_response_id": "resp_nobody", "conversation": None, "background": False},
     {"top_k": 3, "min_p": 0.1, "top_a": 1, "chat_template_kwargs": {"thinking": True}, "client_metadata": {"a": "b"}},
+    {"generate": False, "instructions": "be"},
+    {"stream_id": "lane", "previous_response_id": "resp_nobody"},
+    {"stream_id": "lane", "type": "response.create"},
+    {"type": "response.steer", "previous_response_id": "resp_nobody"},
     {"functions": [{"name": "f", "parameters": _SCHEMA}], "function_call": {"name": "f"}},
 )
 

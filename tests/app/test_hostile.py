@@ -118,16 +118,19 @@ def of_answer(status: int, kind: bytes, body: bytes) -> Told:
 
 def of_messages(texts: list[bytes]) -> Told:
     messages = [orjson.loads(text) for text in texts]
-    if messages[-1]["type"] != "error":
+    if messages[-1]["type"] in TERMINAL:
         return of_events(messages)
     last = messages[-1]
+    if last["type"] == "response.steer.failed":
+        return Told(None if len(messages) == 1 else f"{texts!r:.300}", 400)
     if len(messages) > 1 or not isinstance(last["error"].get("code"), str):
         return Told(f"an error message: {texts!r:.300}", last["status"])
     return Told(INTERNAL if last["error"]["message"] == INTERNAL else None, last["status"])
 
 
 def is_last(text: bytes) -> bool:
-    return text.startswith((b'{"type":"error"', *(f'{{"type":"{kind}"'.encode() for kind in TERMINAL)))
+    """Whether a message of a socket is the last for its create."""
+    return orjson.loads(text)["type"] in (*TERMINAL, "error", "response.steer.failed")
 
 
 class Asking:
@@ -194,7 +197,10 @@ async def broken_requests(name: str, count: int, seed: object = 0) -> AsyncItera
                     content["model"] = f"{name}/m"
                 if number % 7 == 0:
                     content["previous_response_id"] = last
-                content |= {"type": "response.create"} if path == "ws" else {"stream": True} if number % 2 else {}
+                if path == "ws":
+                    content.setdefault("type", "response.create")
+                elif number % 2:
+                    content["stream"] = True
             body = hostile.encoded(content)
             if number % 11 == 0:
                 body = hostile.with_repeated_members(body, chance)
