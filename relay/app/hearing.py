@@ -30,11 +30,8 @@ class Speaker(Protocol):
     """The turn whose answer this is."""
 
     attachment: Attachment
-
-    @property
-    def busy(self) -> bool:
-        """Whether something is at work for the turn beside the loop: the emitter is its own until then."""
-        ...
+    busy: bool
+    """Whether something is at work for the turn beside the loop: the emitter is its own until then."""
 
     async def beside(self, work: Callable[[], T]) -> T:
         """Do pure work beside the loop, and send what it says."""

@@ -122,6 +122,7 @@ class Turn:
         "_upstream_id",
         "_written",
         "attachment",
+        "busy",
         "emitter",
         "plan",
         "services",
@@ -144,6 +145,8 @@ class Turn:
         self._commit = commit
         self._alone = asyncio.Lock()  # whoever works beside the loop has the emitter alone
         self._attempts = 0
+        self.busy = False
+        """Whether something is at work for this turn beside the loop."""
         self._besides = False  # something was large
         self._first: float | None = None
         self._interruption: RelayError | None = None
@@ -457,11 +460,6 @@ class Turn:
         """Whether the response has grown so far that walking over it takes long."""
         return self._besides or self.emitter.large
 
-    @property
-    def busy(self) -> bool:
-        """Whether something is at work for this turn beside the loop."""
-        return self._alone.locked()
-
     async def beside(self, work: Callable[[], T], *, quiet: bool = False) -> T:
         """Do pure work beside the loop, and send meanwhile what it says, if not ``quiet``.
 
@@ -469,6 +467,7 @@ class Turn:
         """
         self._besides = True
         async with self._alone:
+            self.busy = True
             task = self.services.spawn(self.services.heavy.run(ALWAYS, self.plan.caller.owner, work))
             try:
                 while not task.done():
@@ -485,6 +484,7 @@ class Turn:
                 task.add_done_callback(_seen)
                 raise
             finally:
+                self.busy = False
                 del task  # its error holds this frame
 
     async def _where(self, work: Callable[[], T], *, heavy: bool | None = None, quiet: bool = False) -> T:
