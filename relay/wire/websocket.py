@@ -29,6 +29,8 @@ from relay.errors import RelayError
 from relay.wire.http1 import encode_head, framing_limit
 
 FRAMES_A_FEED: Final = 128  # about 1 ms of work; ``Reader.behind`` says that there is more
+SLICE_BYTES: Final = 4 * 1024  # of what may be compressed, at once: DEFLATE makes at most 4.2 MB of it (1 : 1,032)
+INFLATED_A_FEED: Final = 256 * 1024  # about 1 ms of work, with at most one slice more
 CLIENT_WINDOW_BITS: Final = 12  # asked for where the client lets us choose: inflating then holds 4 KiB a socket, not 32
 
 NO_STATUS: Final = int(CloseReason.NO_STATUS_RCVD)
@@ -227,6 +229,12 @@ class _Bounds(Extension):
         self._made = 0  # bytes of this message, inflated
         self._compressed = False  # this message
         self._control = False  # this frame
+        self.inflated_bytes = 0  # ever
+
+    @property
+    def compresses(self) -> bool:
+        """Whether messages may be compressed."""
+        return self._deflate is not None
 
     def enabled(self) -> bool:
         return True
@@ -290,19 +298,22 @@ class _Bounds(Extension):
         if self._inflate.unused_data not in (b"", b"\x00"):
             raise ParseFailed("data behind the end of the compressed data", CloseReason.INVALID_FRAME_PAYLOAD_DATA)
         self._made += len(made)
+        self.inflated_bytes += len(made)
         return made
 
 
 class Reader:
-    """Bytes of one client in, events out.
+    """Bytes of one client in, events out. ``inflated_bytes``: what was made of compressed messages so far.
 
     Memory: one message of at most ``limit_bytes``, and what was fed last. The time is linear in what is fed.
     """
 
-    __slots__ = ("_binary", "_protocol", "_text", "behind")
+    __slots__ = ("_binary", "_bounds", "_kept", "_protocol", "_text", "behind")
 
     def __init__(self, limit_bytes: int, deflate: Deflate | None = None) -> None:
-        self._protocol: FrameProtocol | None = FrameProtocol(False, [_Bounds(limit_bytes, deflate)])
+        self._bounds = _Bounds(limit_bytes, deflate)
+        self._protocol: FrameProtocol | None = FrameProtocol(False, [self._bounds])
+        self._kept = b""  # not yet looked at
         self._text: io.StringIO | None = None  # a text message of which a part is here
         self._binary: bytearray | None = None
         self.behind = False  # there are frames that the last call left alone: ``feed(b"")`` goes on
@@ -313,26 +324,47 @@ class Reader:
         protocol = self._protocol
         if protocol is None:
             return events
-        if data:
-            protocol.receive_bytes(data)
-        seen = 0
+        bounds = self._bounds
+        until = bounds.inflated_bytes + INFLATED_A_FEED
+        data = self._kept + data if self._kept else data
+        size = SLICE_BYTES if bounds.compresses else len(data)
+        at = seen = 0
         try:
-            for frame in islice(protocol.received_frames(), FRAMES_A_FEED):
-                seen += 1
-                event = _READ[frame.opcode](self, frame.payload, frame.message_finished)
-                if event is not None:
-                    events.append(event)
+            while True:
+                if at < len(data):
+                    protocol.receive_bytes(data[at : at + size] if size < len(data) else data)
+                    at += size
+                for frame in islice(protocol.received_frames(), FRAMES_A_FEED - seen):
+                    seen += 1
+                    event = _READ[frame.opcode](self, frame.payload, frame.message_finished)
+                    if event is not None:
+                        events.append(event)
+                if at >= len(data) or seen == FRAMES_A_FEED or bounds.inflated_bytes >= until:
+                    break
         except ParseFailed as failure:
             utf8 = isinstance(failure.__context__, UnicodeDecodeError)  # its own words quote the client's bytes
             events.append(Failure(int(failure.code), "the text is not UTF-8" if utf8 else str(failure)))
-        self.behind = seen == FRAMES_A_FEED
+        self._kept = data[at:]
+        self.behind = seen == FRAMES_A_FEED or bool(self._kept)
         if events and isinstance(events[-1], Close | Failure):
             self.discard()
         return events
 
+    def keep(self, data: bytes) -> None:
+        """Look at this later: ``feed(b"")`` goes on."""
+        if self._protocol is not None:
+            self._kept += data
+            self.behind = True
+
+    @property
+    def inflated_bytes(self) -> int:
+        """What was made of compressed messages so far."""
+        return self._bounds.inflated_bytes
+
     def discard(self) -> None:
         """Let go of everything; what is fed from now on is ignored."""
         self._protocol = self._text = self._binary = None
+        self._kept = b""
         self.behind = False
 
     def _on_text(self, payload: Any, finished: bool) -> Text | None:

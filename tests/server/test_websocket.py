@@ -19,7 +19,7 @@ from relay.server import Limits
 from tests.server.support import serving
 from tests.server.websocket_support import Frame, Session, echo_session, request, serving_websocket, websocket_app
 from tests.support import run, until
-from tests.wire.frames import BINARY, CLOSE, PING, PONG, RSV1, TEXT, frame
+from tests.wire.frames import BINARY, CLOSE, PING, PONG, RSV1, TEXT, deflate, frame
 
 CLOSE_1000 = Frame(CLOSE, b"\x03\xe8")
 
@@ -1045,5 +1045,34 @@ def test_nothing_of_a_closed_socket_stays() -> None:
             await until(lambda: served.server.connections == 0 and served.server.tasks == 0)
             gc.collect()
             assert not [thing for thing in gc.get_objects() if type(thing).__name__ in ("WebSocket", "Reader")]
+
+    run(check())
+
+
+def test_what_a_socket_may_inflate_has_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 MB at 100 MB/s, a body limit of 100 KB at once: it is read later, in order, and nobody is refused."""
+    monkeypatch.setattr("relay.server.websocket.INFLATED_BYTES_A_S", 100_000_000)
+    count, size = 400, 100_000
+    message = frame(TEXT, deflate(b"x" * size)[0], rsv=RSV1)
+    seen: list[float] = []
+
+    async def session(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        while len(seen) < count:
+            event = await receive()
+            assert len(event["text"]) == size
+            seen.append(asyncio.get_running_loop().time())
+        await send({"type": "websocket.send", "text": (await receive())["text"]})
+
+    async def check() -> None:
+        offer = {"sec_websocket_extensions": "permessage-deflate; client_no_context_takeover"}
+        async with serving_websocket(session, max_body_bytes=size) as served:
+            peer = await served.open(**offer)
+            began = asyncio.get_running_loop().time()
+            peer.write(message * count)
+            peer.text("end")
+            assert await soon(peer.read()) == Frame(TEXT, b"end")
+            assert seen[-1] - began >= 0.3
+            assert seen[0] - began < 0.2
 
     run(check())

@@ -8,6 +8,7 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -568,3 +569,31 @@ def test_a_window_of_8_bits_is_inflated() -> None:
 def test_makes_no_offers() -> None:
     with pytest.raises(NotImplementedError):
         websocket._Bounds(LIMIT, None).offer()
+
+
+def test_a_compressed_message_is_inflated_some_at_a_time() -> None:
+    """25 KB on the wire are 25 MB: others get their turn after each 256 KiB, and what one slice makes."""
+    size = 25_000_000
+    data = frame(TEXT, deflate(b"x" * size)[0], rsv=RSV1)
+    assert len(data) < 30_000
+    reader = Reader(1 << 25, KEEPS)
+    events = reader.feed(data)
+    made = [reader.inflated_bytes]
+    while reader.behind:
+        events += reader.feed(b"")
+        made.append(reader.inflated_bytes)
+    assert [len(event.data) for event in events if isinstance(event, Text)] == [size]
+    assert made[-1] == size
+    assert max(after - before for before, after in pairwise([0, *made])) <= 256 * 1024 + 1_032 * 4_096
+
+
+def test_what_is_kept_is_looked_at_later() -> None:
+    reader = Reader(LIMIT, KEEPS)
+    reader.keep(frame(TEXT, b"one")[:3])
+    reader.keep(frame(TEXT, b"one")[3:])
+    assert reader.behind
+    assert reader.feed(frame(TEXT, b"two")) == [Text("one"), Text("two")]
+    assert not reader.behind
+    reader.discard()
+    reader.keep(b"x")
+    assert not reader.behind
