@@ -16,8 +16,8 @@ REPAIRS: Final[Mapping[str, re.Pattern[str]]] = {
     "stream_options": re.compile(r"stream_options|include_usage"),
     "logprobs": re.compile(r"logprobs"),
     "tool_choice": re.compile(
-        r"tool_choice.{0,120}(not (be )?(support|compat|allow|permit)|incompatible|unsupported|only|must|should be)"
-        r"|(not support|unsupported|incompatible|invalid).{0,60}tool_choice"
+        r"tool[_ ]?choice.{0,120}(not (be )?(support|compat|allow|permit)|incompatible|unsupported|only|must|should be)"
+        r"|(not support|unsupported|incompatible|invalid).{0,60}tool[_ ]?choice"
         r"|tool[_ ]choice`? forces|forced tool use is not supported",
         re.IGNORECASE | re.DOTALL,
     ),

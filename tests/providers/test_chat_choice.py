@@ -130,6 +130,9 @@ REFUSALS = [
     "body.tool_choice: Input should be 'none' or 'auto'",
     "tool_choice 'required' is not supported by this model",
     "Invalid value for tool_choice",
+    "Tool choice must be auto",
+    "toolChoice is not supported in this mode",
+    "'required' tool choice is not supported when reasoning is enabled",
 ]
 
 
