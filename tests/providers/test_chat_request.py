@@ -807,15 +807,34 @@ def test_case_11_deepseek_gets_the_reasoning_of_tool_turns() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "lost"),
+    [
+        ("deepseek/deepseek-v4-pro", " "),
+        ("deepseek-reasoner", " "),
+        ("mimo-v2-flash", " "),
+        ("XiaomiMiMo/MiMo-V2.5-Pro", " "),
+        ("deepseek-ai/DeepSeek-V3.2", None),  # thinks only where it is asked to
+    ],
+)
+def test_models_that_get_the_reasoning_of_tool_turns_from_any_server(model: str, lost: str | None) -> None:
+    items = [user(text("hi")), reasoning(shown="because"), *pair("a"), reasoning(shown="so"), SAYS, user(text("go"))]
+    found = messages(items, model=model)
+    assert found[1]["reasoning_content"] == "because"
+    assert "reasoning_content" not in found[3]
+    assert messages([user(text("hi")), *pair("a")], model=model)[1].get("reasoning_content") == lost
+
+
+@pytest.mark.parametrize(
     ("model", "quirks", "field"),
     [
+        ("accounts/fireworks/models/kimi-k2p5", None, "reasoning_content"),
         ("kimi-k2-thinking", "moonshot", "reasoning_content"),
         ("kimi-k2.5", "moonshot", "reasoning_content"),
         ("glm-4.7", "zai", "reasoning_content"),
         ("zai-org/GLM-5", "vllm", "reasoning"),
     ],
 )
-def test_models_that_get_all_their_reasoning_back(model: str, quirks: str, field: str) -> None:
+def test_models_that_get_all_their_reasoning_back(model: str, quirks: str | None, field: str) -> None:
     found = messages(
         [user(text("hi")), reasoning(RAW, model=model), SAYS, user(text("so"))], model=model, quirks=quirks
     )

@@ -135,9 +135,20 @@ _TEMPLATED: Final[dict[str, Any]] = {
 
 # platform.kimi.ai/docs/guide/use-thinking-models; the plan for coding has names of its own (kimi.com/code/docs, and
 # github.com/1jehuang/jcode/issues/322 for what it refuses)
-_KIMI_ALWAYS_THINKS: Final = ("*kimi-k2*thinking*", "*kimi-k2.[7-9]*", "*kimi-for-coding*", "k2p[7-9]*", "*/k2p[7-9]*")
+_KIMI_ALWAYS_THINKS: Final = (
+    "*kimi-k2*thinking*",
+    "*kimi-k2.[7-9]*",
+    "*kimi-for-coding*",
+    "*kimi-k2p[7-9]*",
+    "k2p[7-9]*",
+    "*/k2p[7-9]*",
+)
 _KIMI_3: Final = ("*kimi-k[3-9]*", "k[3-9]", "k[3-9][-.:]*", "*/k[3-9]", "*/k[3-9][-.:]*")
-_KIMI_THINKS: Final = (*_KIMI_ALWAYS_THINKS, *_KIMI_3, "*kimi-k2.[5-6]*", "k2p[5-6]*", "*/k2p[5-6]*")
+_KIMI_THINKS: Final = (*_KIMI_ALWAYS_THINKS, *_KIMI_3, "*kimi-k2.[5-6]*", "*kimi-k2p[5-6]*", "k2p[5-6]*", "*/k2p[5-6]*")
+# api-docs.deepseek.com/guides/thinking_mode#tool-calls; platform.xiaomimimo.com/docs/en-US/usage-guide/
+# passing-back-reasoning_content: their 400 comes through every gateway
+_DEMAND_THOUGHTS: Final = ("*deepseek-v[4-9]*", "*deepseek-reasoner*", "*mimo-v[2-9]*")
+_MAY_THINK: Final = ("*deepseek-v3.[2-9]*", "*deepseek-chat*")
 _MOONSHOT_HOSTS: Final = ("api.moonshot.ai", "api.moonshot.cn", "api.kimi.com")
 
 _VLLM_FORWARD: Final = (
@@ -214,6 +225,8 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     Row({"must_replay": "always"}, models=("*glm-4.[5-9]*", "*glm-[5-9]*")),
     Row({"must_replay": "always", "misses_reasoning": True}, models=_KIMI_THINKS),
+    Row({"must_replay": "tool_turns"}, models=(*_DEMAND_THOUGHTS, *_MAY_THINK)),
+    Row({"misses_reasoning": True}, models=_DEMAND_THOUGHTS),
     # --- servers
     Row(_OPENAI, hosts=_OPENAI_HOSTS, quirks=_OPENAI_QUIRKS),
     Row(
