@@ -11,7 +11,7 @@ from relay.app import lanes, media, memory, reading, reasoning, services, sessio
 from relay.config.values import ServerSettings, UpstreamSettings
 from relay.providers import failures
 from relay.responses import emitter
-from relay.server import Limits
+from relay.server import Limits, websocket
 from relay.state import store, writer
 from relay.upstream import connection, names
 from relay.wire import sse
@@ -52,6 +52,18 @@ ROWS = [
     Row("a request's body, a WebSocket message", size(SERVER.max_body_bytes), "413; 1009", of("max_body_bytes")),
     Row("JSON values of a request", f"{SERVER.max_values:,}", "413 that names the member", of("max_values")),
     Row("items of an input, parts of an item", f"{SERVER.max_items:,}", "400 that names it", of("max_items")),
+    Row(
+        "request bodies that are being received, together",
+        f"{services.BODIES_AT_ONCE} × `max_body_bytes`",
+        "503 for owners that hold more than their share",
+        of("max_body_bytes"),
+    ),
+    Row(
+        "what compressed messages of a WebSocket become",
+        f"`max_body_bytes` at once, then {size(websocket.INFLATED_BYTES_A_S)} a second",
+        "the socket is read later",
+        SAFETY,
+    ),
     Row("a request's line and headers", size(LIMITS.head_bytes), "431", SAFETY),
     Row("client connections of a worker", f"{SERVER.max_connections:,}", "503", of("max_connections")),
     Row("time for a request's headers", seconds(LIMITS.head_s), "408", SAFETY),

@@ -118,13 +118,21 @@ class Exchange:
 
     async def body(self) -> Any:
         """The JSON body. Raises: RelayError, ClientLeft."""
-        services, server = self.services, self.services.settings.server
-        data, weight = await read_body(self.headers, self._receive, server.max_body_bytes)
-        self.body_read = True
-        content, self.weight = await read_json(
-            services.heavy, self.caller.owner, data, weight, max_values=server.max_values
-        )
-        return content
+        services, server, owner = self.services, self.services.settings.server, self.caller.owner
+        held = 0
+
+        def take(count: int) -> None:
+            nonlocal held
+            services.receiving.take(owner, count)
+            held += count
+
+        try:
+            data, weight = await read_body(self.headers, self._receive, server.max_body_bytes, take)
+            self.body_read = True
+            content, self.weight = await read_json(services.heavy, owner, data, weight, max_values=server.max_values)
+            return content
+        finally:
+            services.receiving.let_go(owner, held)
 
     def query(self) -> dict[str, list[str]]:
         """Query parameters; ``include[]`` and ``include[0]`` count as ``include`` (responses-api.md §1.1)."""

@@ -48,8 +48,13 @@ def _safe(value: str) -> bytes:
     return value.encode("latin-1", "replace")[:4096].translate(None, _CONTROLS)
 
 
-async def read_body(headers: dict[bytes, bytes], receive: Receive, limit_bytes: int) -> tuple[bytes, int]:
-    """The body of a request, and no fewer than the JSON values in it. Raises: RelayError 413 or 415; ClientLeft."""
+async def read_body(
+    headers: dict[bytes, bytes], receive: Receive, limit_bytes: int, take: Callable[[int], None]
+) -> tuple[bytes, int]:
+    """The body of a request, and no fewer than the JSON values in it; ``take`` is told of each piece's bytes.
+
+    Raises: RelayError 413 or 415, and what ``take`` raises; ClientLeft.
+    """
     coding = headers.get(b"content-encoding", b"identity").strip().lower()
     if coding != b"identity":
         raise RelayError("unsupported_media_type", "Send the body without a Content-Encoding.")
@@ -64,6 +69,7 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, limit_bytes: 
         size += len(piece)
         if size > limit_bytes:
             raise RelayError("request_too_large", f"The request body is larger than {limit_bytes} bytes.")
+        take(len(piece))
         pieces.append(piece)
         weight += values.most(piece)
         if not message.get("more_body", False):

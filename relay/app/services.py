@@ -13,6 +13,7 @@ from relay.app.deadline import Clock
 from relay.app.heavy import Heavy
 from relay.app.lag import Lag
 from relay.app.reasoning import ReasoningCache
+from relay.app.receiving import Receiving
 from relay.app.redaction import Redactor
 from relay.app.routing import Router
 from relay.config import Glob, Settings, UpstreamSettings
@@ -30,6 +31,7 @@ log = logging.getLogger("relay.app")
 
 PULSE_S: Final = 1.0
 TARGETS_LIMIT: Final = 1_024
+BODIES_AT_ONCE: Final = 8  # of the largest that are accepted, as bytes
 FETCHES_LIMIT: Final = 16
 """Models of which the table's record is kept; clients name what they like."""
 
@@ -89,11 +91,14 @@ class Services:
     lag: Lag = field(default_factory=Lag)
     fetching: Places = field(default_factory=lambda: Places(FETCHES_LIMIT))
     """Requests whose media are being fetched."""
+    receiving: Receiving = field(init=False)
+    """Bodies that are being received."""
     redactor: Redactor = field(init=False)
     _pulse: asyncio.TimerHandle | None = None
     _targets: dict[tuple[str, str], Target] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.receiving = Receiving(BODIES_AT_ONCE * self.settings.server.max_body_bytes)
         self.redactor = Redactor(self.settings.secrets(), headers=self.settings.secret_headers())
 
     def target(self, upstream: Upstream, model: str) -> Target:
