@@ -7,6 +7,7 @@ from typing import Final
 from relay.app.services import Upstream
 from relay.errors import RelayError
 from relay.providers import delays
+from relay.providers.conditions import LIMITED, OVERLOADED
 from relay.providers.failures import settled
 from relay.upstream import Answer
 
@@ -25,6 +26,15 @@ def limits_of(answer: Answer, now: float, *, client_key: bool) -> Pairs:
     if not client_key or not any(b"ratelimit" in name for name, _ in answer.headers):
         return ()
     return delays.limits(headers_of(answer), now)
+
+
+def inside(answer: Answer, error: RelayError, now: float, *, client_key: bool) -> RelayError:
+    """The error that an answer of 200 held: its headers may say when to come back where it does not itself."""
+    if error.kind in (LIMITED, OVERLOADED) and error.retry_after_s is None and error.retry_at_s is None:
+        wait = delays.told(headers_of(answer))
+        if wait is not None:
+            error.retry_after_s, error.retry_at_s = wait.seconds, wait.at
+    return settled(error, now, client_key=client_key)
 
 
 def refusal(upstream: Upstream, answer: Answer, body: bytes, now: float, *, client_key: bool) -> RelayError:

@@ -22,13 +22,12 @@ from relay.app.guard import Caller
 from relay.app.hearing import Hearing
 from relay.app.heavy import ALWAYS
 from relay.app.ownership import is_guarded, note
-from relay.app.refusals import ERROR_LIMIT_BYTES, limits_of, refusal
+from relay.app.refusals import ERROR_LIMIT_BYTES, inside, limits_of, refusal
 from relay.app.replies import Header, encoded
 from relay.app.services import Services, Upstream, access_log, log
 from relay.app.truncation import without_oldest_turns
 from relay.errors import RelayError
 from relay.providers.base import REPEATED, Continue, Done, Media, Target, UpstreamRequest
-from relay.providers.failures import settled
 from relay.responses.emitter import Emitter, Voice
 from relay.responses.json import encoded as encode
 from relay.responses.request import Request
@@ -440,7 +439,7 @@ class Turn:
                 leave = answer.retire
             return outcome
         except RelayError as error:
-            raise settled(error, self.services.now(), client_key=client_key) from None
+            raise inside(answer, error, self.services.now(), client_key=client_key) from None
         finally:
             self._deadline.end(answer)
             leave()

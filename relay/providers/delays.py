@@ -100,6 +100,10 @@ def told(headers: Mapping[str, str]) -> Delay | None:
     return None
 
 
+_USED_UP: Final = re.compile(r"\br=0\b.{0,64}?\bt=(\d{1,12})\b")
+"""``RateLimit: "default";r=0;t=30`` (draft-ietf-httpapi-ratelimit-headers-10, section 4)."""
+
+
 def reset(headers: Mapping[str, str]) -> Delay | None:
     """When a limit that is used up starts anew, by the headers of limits: a bare one, or those with nothing left."""
     limits = {name: str(value) for name, value in headers.items() if "ratelimit" in name}
@@ -107,6 +111,9 @@ def reset(headers: Mapping[str, str]) -> Delay | None:
         wait = delay_of(limits.get(name))
         if wait is not None:
             return wait
+    used_up = _USED_UP.search(limits.get("ratelimit", "")[:VALUE_LIMIT])
+    if used_up is not None:
+        return delay_of(used_up[1])
     spent = [
         delay_of(value)
         for name, value in limits.items()

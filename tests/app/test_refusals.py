@@ -197,6 +197,27 @@ def test_limits_reach_whose_key_it_is(status: int) -> None:
     assert not [name for name in ours.headers if name.startswith("x-ratelimit-")]
 
 
+INSIDE = {"error": {"message": "busy", "code": 429, "type": "rate_limit_error"}}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    ("body", "header", "told"),
+    [
+        (INSIDE, "Retry-After: 9", "9"),
+        (INSIDE, "Retry-After: soon", None),
+        ({"error": {**INSIDE["error"], "retry_after": 3}}, "Retry-After: 9", "3"),
+        ({"error": {"message": "Insufficient balance"}}, "Retry-After: 9", None),
+    ],
+)
+def test_an_error_inside_a_200_comes_back_when_its_headers_say(
+    body: Any, header: str, told: str | None, dialect: str
+) -> None:
+    found = ask([Says(body, 200, (header,))], {}, dialect=dialect)
+    assert found.status in (429, 503)
+    assert found.headers.get("retry-after") == told
+
+
 def test_anthropics_limits_are_told_in_the_apis_words() -> None:
     headers = ("anthropic-ratelimit-tokens-remaining: 0", "anthropic-ratelimit-tokens-reset: 2026-11-27T12:06:00Z")
     told = ask([Says(BUSY, 429, headers)], {}, dialect="anthropic", key="the-clients-own-key")

@@ -68,6 +68,9 @@ FORMS: list[tuple[dict[str, str], float | None]] = [
     ),
     ({"x_ratelimit_remaining_requests": "9", "x_ratelimit_reset_requests": "8m"}, None),
     ({"x_ratelimit_reset_tokens": "8m"}, 480),
+    # draft-ietf-httpapi-ratelimit-headers-10
+    ({"ratelimit": '"default";r=0;t=30'}, 30),
+    ({"ratelimit": '"default";r=5;t=30'}, None),
     # Anthropic
     ({"anthropic_ratelimit_tokens_remaining": "0", "anthropic_ratelimit_tokens_reset": "2026-11-27T12:00:40Z"}, 40),
 ]
