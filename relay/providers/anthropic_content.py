@@ -24,6 +24,7 @@ from relay.providers.anthropic_blocks import (
 )
 from relay.providers.anthropic_hosted import MCP, SERVER_TOOLS, Use
 from relay.providers.anthropic_notes import annotation_of, dicts
+from relay.providers.chat_arguments import are_empty
 from relay.providers.splice import Spliced
 from relay.responses.emitter import Voice
 from relay.responses.envelope import seal
@@ -327,6 +328,8 @@ class Content(Spliced):
             fragment = source(fragment)
         if not isinstance(fragment, str) or not fragment:
             return
+        if not block.pieces and are_empty(fragment):
+            return  # ahead of the real ones; where none follow, the end of the block says so
         block.pieces.append(fragment)
         if block.kind == "tool_use":
             self._argue(block, fragment)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from relay.providers.chat_usage import chat_usage
 from relay.responses.emitter import Usage, usage_of
 from relay.responses.tools import JSON
 from relay.responses.usage import count_of
@@ -46,6 +47,8 @@ _COUNTED: Final = frozenset({"message", "compaction", "fallback_message"})
 
 def anthropic_usage(usage: JSON) -> Usage:
     """The usage table of translation.md §3.4; with ``iterations`` those of the message itself count."""
+    if _in_names_of_chat(usage):
+        return chat_usage(usage)
     rows = [one for one in dicts(usage.get("iterations")) if one.get("type") in _COUNTED]
     if not rows or any(one["type"] == "fallback_message" for one in rows):
         rows = [usage]
@@ -59,6 +62,12 @@ def anthropic_usage(usage: JSON) -> Usage:
         cache_write=written,
         reasoning=_tokens(details, "thinking_tokens") if isinstance(details, dict) else 0,
     )
+
+
+def _in_names_of_chat(usage: JSON) -> bool:
+    """A gateway in front of a chat server may leave the names of the counts as they were."""
+    told = _tokens(usage, "input_tokens") or _tokens(usage, "output_tokens")
+    return not told and ("prompt_tokens" in usage or "completion_tokens" in usage)
 
 
 def _tokens(row: JSON, name: str) -> int:

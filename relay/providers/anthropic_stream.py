@@ -19,7 +19,7 @@ from relay.providers.anthropic_content import ON_TEXT, Content, Context, key_of
 from relay.providers.anthropic_failures import error_of
 from relay.providers.anthropic_notes import anthropic_usage, dicts
 from relay.providers.base import Continue, Done, UpstreamRequest
-from relay.providers.endings import ending_of, last_events, no_stream, wait_after_reason
+from relay.providers.endings import ending_of, last_events, no_stream, reason_of, wait_after_reason
 from relay.providers.failures import is_error
 from relay.providers.schema import mismatch
 from relay.responses.emitter import Voice
@@ -240,9 +240,9 @@ class AnthropicTranslator(Content):
         self._note_container(delta.get("container"))
         for entry in dicts(event.get("input_transformations")):  # those of the model that took over
             self._transformed(entry)
-        reason = delta.get("stop_reason")
+        reason = reason_of(delta.get("stop_reason"))
         if reason is not None:
-            self._reason = str(reason)
+            self._reason = reason
         if reason and self.wait is None:
             self._splice.ready = False
             self.wait = wait_after_reason(None, spoke=self._spoke)
@@ -253,6 +253,7 @@ class AnthropicTranslator(Content):
     def _on_message_stop(self, event: JSON, payload: bytes) -> None:
         if not self._begun:
             raise RelayError("upstream_bad_response", "The upstream ended a message that it never began.")
+        self._count(event.get("usage"))
         self._settle()
         self.ended = True
 

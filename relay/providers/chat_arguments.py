@@ -11,7 +11,7 @@ from typing import Final
 
 import orjson
 
-_EMPTY: Final = re.compile(r"(?:\s*\{\s*\})+\s*")
+_EMPTY: Final = re.compile(r"(?:\s*(?:\{\s*\}|null\b))+\s*")
 _STRING: Final = r'[^"\\]*(?:\\.[^"\\]*)*("?)'
 _STRING_END: Final = re.compile(_STRING, re.DOTALL)
 _TOKEN: Final = re.compile(r'[{}\[\]]|"' + _STRING, re.DOTALL)
@@ -20,8 +20,13 @@ _AT_ONCE_CHARS: Final = 256
 """From this size on, arguments that came in one piece are tried with one parse, which is faster than counting."""
 
 
+def are_empty(text: str) -> bool:
+    """Whether arguments say that there are none: ``{}``, or ``null``."""
+    return _EMPTY.fullmatch(text) is not None
+
+
 class Stage(IntEnum):
-    """How far the arguments are. ``EMPTY`` is ``{}``, which many servers send ahead of the real ones."""
+    """How far the arguments are. ``EMPTY`` is ``{}``, which many servers send ahead of the real ones, or ``null``."""
 
     BLANK = 0
     EMPTY = 1

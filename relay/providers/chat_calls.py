@@ -5,38 +5,19 @@ Source: decision 48, which replaces the key rule of translation.md §3.3; what i
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
 from relay.errors import RelayError
-from relay.providers.chat_arguments import Arguments, Stage
+from relay.providers.chat_arguments import Arguments, Stage, are_empty
 from relay.providers.chat_reasoning import Thinking
 from relay.responses.emitter import OUTPUT_LIMIT_BYTES, Voice
 from relay.responses.json import encoded
 from relay.responses.output import Item
-from relay.responses.tools import JSON, Tool
+from relay.responses.tools import JSON, tool_name
 
 LEGACY: Final = -1
 """The index of the one call of a legacy ``function_call``."""
-
-_MARK: Final = re.compile(r"<[|｜][^<>]*>?")
-_RECIPIENT: Final = re.compile(r"(?:.*\bto=)?(?:functions\.)?([^\s:]+)", re.DOTALL)
-
-
-def tool_name(said: str, tools: Mapping[str, Tool]) -> str:
-    """The tool that a model means by ``said``, in which marks of its template may be left (vllm-project/vllm#32587):
-    ``f<|channel|>commentary``, ``functions.f``, ``<|channel|>commentary to=functions.f``. Empty: marks only.
-    """
-    if said in tools:
-        return said
-    pieces = [piece.strip() for piece in _MARK.split(said) if piece and not piece.isspace()]
-    for piece in pieces:
-        match = _RECIPIENT.match(piece)
-        if match is not None and match[1] in tools:
-            return match[1]
-    return (pieces[0] if pieces else "") if "<" in said else said
 
 
 class _Call:
@@ -177,7 +158,7 @@ class Calls:
     def _drop(self, call: _Call, identifier: str, name: str, text: str) -> None:
         if name and not text.strip():
             call.again = (name, identifier)
-        elif not self._warned and not call.arguments.same_as(text):
+        elif not (self._warned or are_empty(text) or call.arguments.same_as(text)):
             self._warn()
 
     def _warn(self) -> None:
@@ -284,6 +265,8 @@ def _move(call: _Call, identifier: str, name: str, text: str) -> Move:
     other = bool(identifier) and identifier != call.id
     renamed = bool(name) and bool(call.name) and name != call.name
     if stage is Stage.WHOLE:
+        if identifier and not other and not renamed and are_empty(text):
+            return Move.BRINGS_NOTHING
         return _move_after_whole(call, name, text, other=other, renamed=renamed)
     unlike = renamed and not identifier
     if call.raw or stage is Stage.EMPTY:

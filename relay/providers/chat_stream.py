@@ -20,7 +20,7 @@ from relay.providers.chat_failures import error_of
 from relay.providers.chat_reasoning import Thinking
 from relay.providers.chat_think import SAID_BEFORE, ThinkSplitter
 from relay.providers.chat_usage import chat_usage
-from relay.providers.endings import ending_of, last_events, no_stream, wait_after_reason
+from relay.providers.endings import ending_of, last_events, no_stream, reason_of, wait_after_reason
 from relay.providers.failures import is_error
 from relay.providers.media import data_url
 from relay.providers.splice import Spliced
@@ -158,7 +158,7 @@ class ChatTranslator(Spliced):
                 self._text_open = True
                 self._voice.text(text)
                 plain_event = (name, payload, text)
-            elif "message" in choice:
+            elif "message" in choice or "text" in choice:
                 self._on_choice(choice)
             else:
                 self._on_delta(delta, choice.get("logprobs"))
@@ -252,7 +252,8 @@ class ChatTranslator(Spliced):
             self._on_delta(delta, choice.get("logprobs"))
         self._whole = False
         finish = choice.get("finish_reason")
-        if finish and isinstance(finish, str):
+        finish = reason_of(finish) if finish.__class__ is str else None
+        if finish is not None:
             self._finish = finish
             self._spoke = True
             if says or self.wait is None:
@@ -264,7 +265,8 @@ class ChatTranslator(Spliced):
         """What a choice adds: its ``delta``, or what its ``message`` has beyond what was said (decision 49)."""
         delta, message = choice.get("delta"), choice.get("message")
         if message.__class__ is not dict:
-            return delta
+            text = choice.get("text")  # as /completions has it
+            return {"content": text} if not delta and text.__class__ is str else delta
         told = delta.__class__ is dict and self._says(delta)
         if told and not (self.ended and self._says(message)):
             return delta
@@ -317,7 +319,7 @@ class ChatTranslator(Spliced):
                 self._on_text(content, logprobs)
             elif content.__class__ is list and _are_parts(content):
                 self._on_parts(content)
-            elif content.__class__ in (dict, list):
+            else:
                 self._on_text(encoded(content).decode(), None)
         for field, handler in _HANDLERS.items():
             value = delta.get(field)

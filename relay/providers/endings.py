@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from relay.errors import RelayError
 from relay.providers.base import Done, Wait
@@ -47,6 +47,9 @@ STOP_REASONS: Final[Mapping[str, Done]] = {
             "max_tokens",
             "max_output_tokens",
             "max_completion_tokens",
+            "max_new_tokens",
+            "max_length",
+            "token_limit",
             "model_length",
             "model_context_window_exceeded",
         ),
@@ -56,6 +59,7 @@ STOP_REASONS: Final[Mapping[str, Done]] = {
         (
             "content_filter",
             "content_filtered",
+            "error_toxic",
             "sensitive",
             "refusal",
             "guardrail_intervened",
@@ -81,11 +85,21 @@ STOP_REASONS: Final[Mapping[str, Done]] = {
 
 
 def ending_of(word: str) -> Done | None:
-    """How an answer ends that ended with ``word``, in any spelling (``END_TURN``, ``tool-calls``, ``maxTokens``); None
-    for a word that nobody knows, which is a failure.
+    """How an answer ends that ended with ``word``, in any spelling (``END_TURN``, ``tool-calls``, ``maxTokens``, an
+    enumeration's ``FinishReason.STOP``, with more behind a colon as Google's chat endpoint has it: ``content_filter:
+    SAFETY``); None for a word that nobody knows, which is a failure.
     """
-    return _FOLDED.get(_NO_LETTERS.sub("", word[:64]).lower())
+    folded = _NO_LETTERS.sub("", word[:64].partition(":")[0]).lower()
+    return _FOLDED.get(folded.removeprefix("finishreason").removeprefix("."))
 
+
+def reason_of(value: Any) -> str | None:
+    """What a server names as the reason for the end. Null, blank, and what its language prints for null, are none."""
+    word = str(value or "")
+    return None if word.strip().lower() in _NO_REASONS else word
+
+
+_NO_REASONS: Final = frozenset({"", "null", "none"})
 
 _NO_LETTERS: Final = re.compile(r"[\s_-]")
 _FOLDED: Final = {word.replace("_", ""): done for word, done in STOP_REASONS.items()}

@@ -13,7 +13,7 @@ import orjson
 
 from relay.errors import RelayError
 from relay.providers.base import Continue, Done, UpstreamRequest, Wait
-from relay.providers.endings import ending_of, last_events, no_stream, wait_after_reason
+from relay.providers.endings import ending_of, last_events, no_stream, reason_of, wait_after_reason
 from relay.providers.failures import clean, is_error
 from relay.providers.gemini_calls import PartialCall
 from relay.providers.gemini_failures import MALFORMED, MISSING_SIGNATURE, error_of
@@ -226,9 +226,9 @@ class GeminiTranslator:
 
     def _on_candidate(self, candidate: JSON) -> None:
         parts = _parts(candidate.get("content"))
-        finish = candidate.get("finishReason")
+        finish = reason_of(candidate.get("finishReason"))
         if finish:
-            self._finish = str(finish)
+            self._finish = finish
             self._finish_message = str(candidate.get("finishMessage") or "")
             if not self._begun and self._finish in REPAIRABLE:
                 raise self._failure()

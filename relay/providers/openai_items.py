@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import orjson
 
 from relay.responses.emitter import Emitter, Voice
-from relay.responses.json import mended_text
+from relay.responses.json import encoded, mended_text
 from relay.responses.output import Item
 from relay.responses.tools import CALL_TYPES, JSON
 
@@ -210,8 +210,7 @@ class Passed(Item):
             item["call_id"] = self.call_id
         for name, value in _EMPTY.get(item["type"], {}).items():
             if not isinstance(item.get(name), type(value)):
-                said = self.item.get(name, value)
-                item[name] = [] if isinstance(value, list) else said
+                item[name] = _as(name, value, item.get(name) or self.item.get(name))
 
     # --- events about it
 
@@ -352,11 +351,21 @@ class Passed(Item):
             item["status"] = _CUT_STATUS.get(item["type"], self.status) if cut else self.status
 
 
+def _as(name: str, empty: Any, given: Any) -> Any:
+    """A member of the type of ``empty``: text is a part where parts should be, an object is its JSON (decision 48)."""
+    if isinstance(empty, list):
+        kind = PART_KINDS["summary_text" if name == "summary" else "output_text"]
+        return [kind.part(given)] if isinstance(given, str) and given else []
+    if isinstance(given, dict | list):
+        return encoded(given).decode()
+    return given if isinstance(given, str) else empty
+
+
 def blank(item: JSON) -> JSON:
     """An item without what its deltas will spell: what is announced with it would be read twice."""
     for name in _SPELLED.get(str(item.get("type")), ()):
-        if item.get(name):
-            item[name] = "" if isinstance(item[name], str) else []
+        if item.get(name) is not None:
+            item[name] = [] if name in ("content", "summary") else ""
     return item
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from relay.errors import RelayError
+from relay.providers.chat_usage import chat_usage
 from relay.responses.emitter import Emitter, Usage
 from relay.responses.tools import JSON
 from relay.responses.usage import count_of
@@ -164,6 +165,8 @@ def usage_with_details(theirs: Any) -> Usage | None:
     if not isinstance(theirs, dict):
         return None
     given, made = _count(theirs, "input_tokens"), _count(theirs, "output_tokens")
+    if not (given or made) and ("prompt_tokens" in theirs or "completion_tokens" in theirs):
+        return {**theirs, **chat_usage(theirs)}  # a server that counts as its chat endpoint does
     inside, outside = theirs.get("input_tokens_details"), theirs.get("output_tokens_details")
     inside = inside if isinstance(inside, dict) else {}
     outside = outside if isinstance(outside, dict) else {}

@@ -24,7 +24,7 @@ from relay.providers.openai_response import Context, finished, started, status_o
 from relay.providers.openai_run import Run
 from relay.responses.emitter import QUEUED, Emitter, Voice
 from relay.responses.json import check_depth, loads, mended
-from relay.responses.tools import JSON
+from relay.responses.tools import JSON, tool_name
 from relay.wire.sse import Decoder, window
 
 REASON_S: Final = 1.0
@@ -35,6 +35,9 @@ _FAILURES: Final = frozenset({"response.failed", "response.cancelled"})
 _WORD: Final = re.compile(r"[A-Za-z0-9_.]+")
 _NAME: Final = re.compile(r"response\." + _WORD.pattern)
 """What may stand in a frame's ``event`` line; anything else could be more than a name (CWE-93)."""
+
+_NAMED: Final = frozenset({"function_call", "custom_tool_call", "response.function_call_arguments.done"})
+"""What carries the name of a tool that the client runs."""
 
 _MISSES: Final = 8
 """Runs learnt in vain before a stream is no longer asked for another: its deltas differ in more than their text."""
@@ -372,11 +375,21 @@ class ResponsesTranslator:
         self._begin()
         index, item = event.integer("output_index"), event.content.get("item")
         if isinstance(item, dict):
+            event.altered = self._named_as_meant(item) or event.altered
             track = self._known(index, item.get("id"))
             if track is None or not (track.over or event.name == "response.output_item.added"):
                 return index, track, item
         self.ignored += 1
         return None
+
+    def _named_as_meant(self, call: JSON) -> bool:
+        """Whether the name of a call held marks of a template, and was put right (vllm-project/vllm#32587)."""
+        said = call.get("name")
+        if call.get("type") not in _NAMED or not isinstance(said, str):
+            return False
+        names = {str(tool.get("name")) for tool in self._context.echoes.get("tools") or () if isinstance(tool, dict)}
+        call["name"] = tool_name(said, names) or said
+        return bool(call["name"] != said)
 
     def _on_added(self, event: Event) -> None:
         found = self._item(event)
@@ -406,6 +419,7 @@ class ResponsesTranslator:
 
     def _say_item(self, index: int, item: JSON) -> None:
         """A whole item of which nothing was said yet."""
+        self._named_as_meant(item)
         track = self._open(index, announcement(item))
         item = dict(item)
         track.finish(item)
@@ -499,6 +513,7 @@ class ResponsesTranslator:
             return
         text = event.content.get(kind.member)
         track.spell(part, text if isinstance(text, str) else None)
+        event.altered = self._named_as_meant(event.content) or event.altered
         event.need(kind.member, part.text())
         if kind.name == "output_text":
             event.need("logprobs", [])

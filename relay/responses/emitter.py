@@ -23,7 +23,7 @@ from relay.errors import RelayError
 from relay.responses.json import encoded, mended_text
 from relay.responses.output import Call, CustomCall, EmulatedCall, Hosted, Item, Message, Reasoning, RenamedCall
 from relay.responses.sinks import Sink
-from relay.responses.tools import Tool
+from relay.responses.tools import Tool, tool_name
 
 OUTPUT_LIMIT_BYTES: Final = 32 * 1024 * 1024
 """Decision 7: what one response retains for its final object."""
@@ -441,6 +441,9 @@ class Voice:
         emitter = self.emitter
         identifier = emitter.call_id(call_id)
         tool = self.tools.get(wire_name)
+        if tool is None:
+            wire_name = tool_name(wire_name, self.tools) or wire_name
+            tool = self.tools.get(wire_name)
         item: Item
         if tool is None:
             item = Call(emitter, identifier, wire_name)

@@ -6,7 +6,8 @@ Source: responses-api.md §2.5-2.6, §3.4-3.7; translation.md §1.6-1.7, §2.7; 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -114,6 +115,24 @@ OUTPUT_TYPES: Final = frozenset(item_type + "_output" for item_type in CALL_TYPE
 
 WITH_PARTS: Final = frozenset({"function_call_output", "custom_tool_call_output"})
 """Outputs that may be content parts."""
+
+
+_MARK: Final = re.compile(r"<[|｜][^<>]*>?")
+_RECIPIENT: Final = re.compile(r"(?:.*\bto=)?(?:functions\.)?([^\s:]+)", re.DOTALL)
+
+
+def tool_name(said: str, tools: Container[str]) -> str:
+    """The tool that a model means by ``said``, in which marks of its template may be left (vllm-project/vllm#32587):
+    ``f<|channel|>commentary``, ``functions.f``, ``<|channel|>commentary to=functions.f``. Empty: marks only.
+    """
+    if said in tools:
+        return said
+    pieces = [piece.strip() for piece in _MARK.split(said) if piece and not piece.isspace()]
+    for piece in pieces:
+        match = _RECIPIENT.match(piece)
+        if match is not None and match[1] in tools:
+            return match[1]
+    return (pieces[0] if pieces else "") if "<" in said else said
 
 
 def is_call(item: JSON) -> bool:

@@ -131,7 +131,7 @@ class Heard:
 # --- what an upstream says
 
 
-def event(name: str, number: int, **fields: Any) -> bytes:
+def event(name: str, number: int, /, **fields: Any) -> bytes:
     """One event as OpenAI frames it."""
     payload = json.dumps({"type": f"response.{name}", **fields, "sequence_number": number}, separators=(",", ":"))
     return f"event: response.{name}\ndata: {payload}\n\n".encode()

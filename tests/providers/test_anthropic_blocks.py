@@ -572,3 +572,21 @@ def test_no_cut_of_the_bytes_changes_what_odd_streams_say(number: int) -> None:
     for size in (1, 7, 64, 100, 333):
         pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
         assert hear(pieces, check=False).final == whole
+
+
+@pytest.mark.parametrize("ahead", ["{}", "{ }", "null"])
+@pytest.mark.parametrize(("pieces", "arguments"), [(["{}"], {}), ([], {}), (['{"x":', "1}"], {"x": 1})])
+def test_an_empty_object_ahead_of_the_arguments_is_none_of_them(ahead: str, pieces: list[str], arguments: Json) -> None:
+    """Sibling of openai/openai-agents-js#712, through a gateway that speaks Anthropic."""
+    heard = hear(start() + call(0, "toolu_1", "f", ahead, *pieces) + end("tool_use"))
+    assert json.loads(heard.items("function_call")[0]["arguments"]) == arguments
+
+
+@pytest.mark.parametrize("name", ["f<|channel|>commentary", "functions.f", "<|channel|>commentary to=functions.f"])
+def test_marks_of_a_template_are_no_part_of_a_name(name: str) -> None:
+    """vllm-project/vllm#32587: vLLM speaks Anthropic, too."""
+    tools = {"f": Tool("f", "f")}
+    heard = hear(start() + call(0, "toolu_1", name, "{}") + end("tool_use"), tools=tools)
+    assert [item["name"] for item in heard.items("function_call")] == ["f"]
+    heard = hear(start() + call(0, "toolu_1", "<|channel|>", "{}") + end("tool_use"), tools=tools)
+    assert [item["name"] for item in heard.items("function_call")] == ["<|channel|>"]

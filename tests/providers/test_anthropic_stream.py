@@ -828,3 +828,28 @@ def test_time_is_linear_in_the_stream(size: str) -> None:
         return time.process_time() - begun
 
     assert_linear(seconds, 60)
+
+
+CHAT_COUNTS = {
+    "prompt_tokens": 25,
+    "completion_tokens": 7,
+    "total_tokens": 32,
+    "prompt_tokens_details": {"cached_tokens": 10},
+}
+
+
+@pytest.mark.parametrize("first", [{}, {"input_tokens": 0, "output_tokens": 0}])
+def test_counts_under_the_names_of_chat_are_read(first: Json) -> None:
+    """A gateway in front of a chat server: the names of openai-python's CompletionUsage."""
+    usage = hear(start(usage=first) + text(0, "x") + end(usage=CHAT_COUNTS)).final["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (25, 7, 32)
+    assert usage["input_tokens_details"]["cached_tokens"] == 10
+    usage = hear(start(usage={"input_tokens": 3, "output_tokens": 2}) + end(usage={"prompt_tokens": 9})).final["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"]) == (3, 2)
+
+
+def test_usage_that_only_the_last_event_has_is_read() -> None:
+    stop = b'event: message_stop\ndata: {"type":"message_stop","usage":{"output_tokens":7}}\n\n'
+    delta = b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}\n\n'
+    usage = hear(start(usage={"input_tokens": 5, "output_tokens": 1}) + text(0, "x") + delta + stop).final["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"]) == (5, 7)

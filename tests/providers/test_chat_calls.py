@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.providers.chat_arguments import Arguments, Stage
-from relay.providers.chat_calls import tool_name
 from relay.providers.chat_stream import Context
-from relay.responses.tools import Tool
+from relay.responses.tools import Tool, tool_name
 from tests.providers.chat_support import Heard, Json, chunk, hear, stream
 from tests.support import assert_linear
 
@@ -64,6 +63,12 @@ SERVERS: dict[str, tuple[list[Any], list[tuple[str, Any]]]] = {
     "ids drift after the arguments": ([f(0, "a", "f", X1), f(0, "b", ..., ""), f(0, "c")], ONE),
     "opened under two ids (Avarok-Cybersecurity/atlas#33)": (
         [f(0, "a", "f", ""), f(0, "b", "f", ""), f(0, ..., ..., X1)],
+        ONE,
+    ),
+    "no arguments, as null": ([f(0, "a", "f", "null")], [("f", {})]),
+    "null ahead of the arguments": ([f(0, "a", "f", "null"), f(0, ..., ..., X1)], ONE),
+    "an empty object in every piece (sibling of openai/openai-agents-js#712)": (
+        [f(0, "a", "f", "{}"), f(0, "a", "f", X1), f(0, "a", "f", "{}"), f(0, "a", ..., "{}")],
         ONE,
     ),
     "no id at all": ([f(0, ..., "f", '{"x":'), f(0, ..., ..., '"1"}')], ONE),

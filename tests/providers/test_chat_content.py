@@ -222,3 +222,20 @@ def test_sources_are_bounded_and_linear() -> None:
         hear(json.loads(json.dumps(body)), check=False)
 
     assert_linear(marked, 100_000)
+
+
+# --- other shapes
+
+
+@pytest.mark.parametrize(("content", "text"), [(42, "42"), (True, "true"), (1.5, "1.5")])
+def test_an_answer_that_is_a_scalar_is_its_json(content: Any, text: str) -> None:
+    assert whole({"message": {"content": content}}).text == text
+    assert heard({"delta": {"role": "assistant", "content": content}}).text == text
+
+
+@pytest.mark.parametrize("beside", [{}, {"delta": None}, {"delta": {}}, {"message": None}])
+def test_text_where_completions_have_it_is_said(beside: Json) -> None:
+    """A server that answers as /v1/completions does (platform.openai.com, the legacy Completion object)."""
+    assert whole({"text": "Hello.", **beside}).text == "Hello."
+    assert heard({"text": "Hel", **beside}, {"text": "lo.", **beside}).text == "Hello."
+    assert heard({"delta": {"content": "Hello."}, "text": "Hello."}).text == "Hello."

@@ -915,7 +915,7 @@ def test_audio_is_left_out_with_a_warning() -> None:
 
 
 def test_what_nobody_knows_is_ignored() -> None:
-    odd = {"content": 7, "tool_calls": 7, "function_call": 7, "refusal": 7, "images": 7, "annotations": 7, "x": 7}
+    odd = {"content": None, "tool_calls": 7, "function_call": 7, "refusal": 7, "images": 7, "annotations": 7, "x": 7}
     chunks = [
         chunk({"content": ""}),
         chunk(odd),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from relay.providers.base import Done
-from relay.providers.endings import STOP_REASONS, ending_of
+from relay.providers.endings import STOP_REASONS, ending_of, reason_of
 
 LIMIT = Done("incomplete", "max_output_tokens")
 FILTER = Done("incomplete", "content_filter")
@@ -36,6 +36,29 @@ def test_words_for_a_limit(word: str) -> None:
 @pytest.mark.parametrize("word", ["content_filter", "content-filter", "SAFETY", "refusal", "guardrail_intervened"])
 def test_words_for_a_filter(word: str) -> None:
     assert ending_of(word) == FILTER
+
+
+@pytest.mark.parametrize(
+    ("word", "done"),
+    [
+        *(("FinishReason.STOP", Done("completed")), ("FINISH_REASON_MAX_TOKENS", LIMIT), ("token_limit", LIMIT)),
+        *(("max_new_tokens", LIMIT), ("content_filter: PROHIBITED_CONTENT", FILTER), ("ERROR_TOXIC", FILTER)),
+        *(("function_call_filter: MALFORMED_FUNCTION_CALL", None), ("error: stop", None), ("FinishReason.", None)),
+    ],
+)
+def test_words_with_more_about_them(word: str, done: Done | None) -> None:
+    """Enumerations of Google's SDKs, the chat endpoint of Gemini, watsonx, TGI, Cohere."""
+    assert ending_of(word) == done
+
+
+@pytest.mark.parametrize("value", [None, "", " ", "null", "None", "NULL", False, 0])
+def test_what_is_no_reason(value: object) -> None:
+    assert reason_of(value) is None
+
+
+@pytest.mark.parametrize("value", ["stop", "exploded", " stop ", 7, True])
+def test_what_is_a_reason(value: object) -> None:
+    assert reason_of(value) == str(value)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 from relay.providers.gemini_stream import Context
 from relay.responses.emitter import LEFT_OUT_LIMIT
+from relay.responses.tools import Tool
 from tests.providers.gemini_support import MODEL, Heard, Json, chunk, hear, stream, text
 
 STOP = chunk(finish="STOP")
@@ -227,3 +228,10 @@ def test_a_whole_body_says_what_a_stream_says() -> None:
     streamed = heard(*(chunk(part) for part in parts), STOP)
     assert [item["type"] for item in whole.output] == [item["type"] for item in streamed.output]
     assert (whole.text, warned(whole), whole.blocks(1)) == (streamed.text, warned(streamed), streamed.blocks(1))
+
+
+def test_marks_of_a_template_are_no_part_of_a_name() -> None:
+    """Sibling of vllm-project/vllm#32587."""
+    part = {"functionCall": {"name": "f<|channel|>commentary", "args": {"x": 1}}}
+    heard = hear([stream(chunk(part, finish="STOP"))], tools={"f": Tool("f", "f")})
+    assert [item["name"] for item in heard.items("function_call")] == ["f"]

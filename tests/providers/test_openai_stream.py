@@ -843,3 +843,62 @@ def test_reads_after_an_error_do_not_matter() -> None:
     heard = Heard()
     with pytest.raises(RelayError):
         heard.feed(*HELLO[:3], b"data: x\n\n")
+
+
+def both(item: Json, **body: Any) -> list[Json]:
+    """The output of an answer that has this one item: announced, only ended, only in the last event, in a body."""
+    request = {"tools": [{"type": "function", "name": "f", "parameters": None}, "odd"][:1], **body}
+    added = ("output_item.added", {"output_index": 0, "item": {**item, "status": "in_progress"}})
+    done = ("output_item.done", {"output_index": 0, "item": item})
+    heard = [Heard(request).hear(stream(*frames)).check() for frames in ([added, done], [done])]
+    heard.append(Heard(request).hear(stream(output=[item])).check())
+    heard.append(Heard({**request, "stream": False}).read(response("completed", [item])["response"]))
+    return [one.output[0] for one in heard]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("f<|channel|>commentary", "f"), ("functions.f", "f"), ("f", "f"), ("g", "g"), ("<|channel|>", "<|channel|>")],
+)
+def test_marks_of_a_template_are_no_part_of_a_name(name: str, meant: str) -> None:
+    """vllm-project/vllm#32587, through vLLM's own /v1/responses."""
+    call = {**CALL, "name": name, "arguments": "{}", "status": "completed"}
+    assert [item["name"] for item in both(call)] == [meant] * 4
+    frames = [
+        ("output_item.added", {"output_index": 0, "item": {**CALL, "name": name}}),
+        ("function_call_arguments.done", {"output_index": 0, "item_id": "fc_1", "name": name, "arguments": "{}"}),
+        ("output_item.done", {"output_index": 0, "item": call}),
+    ]
+    heard = Heard({"tools": [{"type": "function", "name": "f", "parameters": None}]}).hear(stream(*frames)).check()
+    assert [event["name"] for event in heard.events if "name" in event] == [meant]
+
+
+@pytest.mark.parametrize(("arguments", "text"), [({"x": "1"}, '{"x":"1"}'), ([1], "[1]"), ({}, "{}"), (None, "{}")])
+def test_arguments_as_an_object_are_its_json(arguments: Any, text: str) -> None:
+    """Decision 48's rule of chat servers, for those that speak Responses."""
+    for item in both({**CALL, "arguments": arguments, "status": "completed"}):
+        assert item["arguments"] == text
+
+
+def test_content_as_a_string_is_a_text() -> None:
+    message = {**MESSAGE, "status": "completed", "content": "Hello."}
+    for item in both(message):
+        assert [(part["type"], part["text"]) for part in item["content"]] == [("output_text", "Hello.")]
+    for item in both({**REASONING, "summary": "Hm."}):
+        assert [(part["type"], part["text"]) for part in item["summary"]] == [("summary_text", "Hm.")]
+
+
+@pytest.mark.parametrize("more", [{}, {"input_tokens": 0, "output_tokens": 0}])
+def test_counts_under_the_names_of_chat_are_read(more: Json) -> None:
+    """The names of openai-python's CompletionUsage."""
+    told = {
+        "prompt_tokens": 5,
+        "completion_tokens": 2,
+        "total_tokens": 7,
+        "prompt_tokens_details": {"cached_tokens": 3},
+        "completion_tokens_details": {"reasoning_tokens": 1},
+    }
+    usage = Heard().hear(stream(*text_frames("x"), usage={**told, **more})).final["usage"]
+    assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (5, 2, 7)
+    assert usage["input_tokens_details"]["cached_tokens"] == 3
+    assert usage["output_tokens_details"]["reasoning_tokens"] == 1

@@ -228,7 +228,7 @@ BODIES: dict[str, Any] = {
 
 
 @EVERY
-@pytest.mark.parametrize("reason", [None, ""])
+@pytest.mark.parametrize("reason", [None, "", " ", "null", "None"])
 @pytest.mark.parametrize(("made", "status"), [(99, "completed"), (100, "incomplete")])
 def test_a_whole_body_without_a_reason(dialect: str, reason: str | None, made: int, status: str) -> None:
     _, one, _ = hearing(dialect, max_output_tokens=100)
