@@ -62,6 +62,11 @@ class Calls:
         """Whether there was a call."""
         return self._last is not None
 
+    @property
+    def cut(self) -> bool:
+        """Whether the arguments of a call are not whole."""
+        return any(not call.raw and call.arguments.stage is Stage.PARTIAL for call in self._calls)
+
     def feed(self, fragments: list[Any]) -> None:
         """The ``tool_calls`` of one chunk."""
         alone = len(fragments) == 1

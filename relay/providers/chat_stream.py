@@ -213,6 +213,8 @@ class ChatTranslator(Spliced):
         limit = self._context.limit_tokens
         if limit is not None and self._output_tokens >= limit:
             return Done("incomplete", "max_output_tokens")
+        if self._calls.cut:  # nobody said that it ended (decision 44)
+            raise RelayError("upstream_ended_early", "The upstream's answer ended inside a tool call.")
         return Done("completed")
 
     # --- one chunk

@@ -137,6 +137,18 @@ def test_no_finish_reason_but_done_at_the_token_limit() -> None:
     )
 
 
+def test_no_finish_reason_after_half_a_call_is_a_cut_stream() -> None:
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x":"1'}}
+    found = heard(chunk({"tool_calls": [call]}), b"data: [DONE]\n\n")
+    assert found.error is not None
+    assert found.error.kind == "upstream_ended_early"
+    message = {"tool_calls": [call]}
+    assert hear({"choices": [{"message": message, "finish_reason": None}]}).error is not None
+    call["function"]["arguments"] += '"}'
+    assert heard(chunk({"tool_calls": [call]}), b"data: [DONE]\n\n").final["status"] == "completed"
+    assert hear({"choices": [{"message": message, "finish_reason": None}]}).final["status"] == "completed"
+
+
 def test_no_finish_reason_and_no_done_is_a_cut_stream() -> None:
     found = heard(*say("x"), {"choices": [], "usage": USAGE}, done=False)
     assert found.error is not None
