@@ -37,6 +37,7 @@ SHARED_BY_PROVIDERS = {
     "base",
     "turns",
     "endings",
+    "usage",
     "levels",
     "failures",
     "media",

@@ -24,13 +24,12 @@ from relay.providers.anthropic_blocks import (
 )
 from relay.providers.anthropic_hosted import MCP, SERVER_TOOLS, Use
 from relay.providers.anthropic_notes import annotation_of, dicts
-from relay.providers.chat_arguments import are_empty
 from relay.providers.splice import Spliced
 from relay.responses.emitter import Voice
 from relay.responses.envelope import seal
 from relay.responses.json import loads, mended, mended_text
 from relay.responses.output import Item
-from relay.responses.tools import JSON
+from relay.responses.tools import JSON, are_empty
 
 BLOCK_BYTES: Final = 256
 """What a block takes at least while its answer lasts, so that the bound of the output bounds their number."""

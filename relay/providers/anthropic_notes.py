@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from relay.providers.chat_usage import chat_usage
+from relay.providers.usage import chat_usage
 from relay.responses.emitter import Usage, usage_of
 from relay.responses.tools import JSON
 from relay.responses.usage import count_of

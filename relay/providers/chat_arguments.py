@@ -11,18 +11,14 @@ from typing import Final
 
 import orjson
 
-_EMPTY: Final = re.compile(r"(?:\s*(?:\{\s*\}|null\b))+\s*")
+from relay.responses.tools import EMPTY_ARGUMENTS
+
 _STRING: Final = r'[^"\\]*(?:\\.[^"\\]*)*("?)'
 _STRING_END: Final = re.compile(_STRING, re.DOTALL)
 _TOKEN: Final = re.compile(r'[{}\[\]]|"' + _STRING, re.DOTALL)
 
 _AT_ONCE_CHARS: Final = 256
 """From this size on, arguments that came in one piece are tried with one parse, which is faster than counting."""
-
-
-def are_empty(text: str) -> bool:
-    """Whether arguments say that there are none: ``{}``, or ``null``."""
-    return _EMPTY.fullmatch(text) is not None
 
 
 class Stage(IntEnum):
@@ -61,7 +57,7 @@ class Arguments:
                 return self._keep(text)
             if self.stage is Stage.WHOLE:
                 return self._after(text)
-            empty = _EMPTY.match(text)
+            empty = EMPTY_ARGUMENTS.match(text)
             if empty is not None:
                 self.stage = Stage.EMPTY
                 text = text[empty.end() :]

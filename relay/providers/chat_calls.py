@@ -9,12 +9,12 @@ from enum import Enum
 from typing import Any, Final
 
 from relay.errors import RelayError
-from relay.providers.chat_arguments import Arguments, Stage, are_empty
+from relay.providers.chat_arguments import Arguments, Stage
 from relay.providers.chat_reasoning import Thinking
 from relay.responses.emitter import OUTPUT_LIMIT_BYTES, Voice
 from relay.responses.json import encoded
 from relay.responses.output import Item
-from relay.responses.tools import JSON, tool_name
+from relay.responses.tools import JSON, are_empty, tool_name
 
 LEGACY: Final = -1
 """The index of the one call of a legacy ``function_call``."""

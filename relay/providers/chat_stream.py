@@ -19,11 +19,11 @@ from relay.providers.chat_citations import SOURCES, annotations_of, citation
 from relay.providers.chat_failures import error_of
 from relay.providers.chat_reasoning import Thinking
 from relay.providers.chat_think import SAID_BEFORE, ThinkSplitter
-from relay.providers.chat_usage import chat_usage
 from relay.providers.endings import ending_of, last_events, no_stream, reason_of, wait_after_reason
 from relay.providers.failures import is_error
 from relay.providers.media import data_url
 from relay.providers.splice import Spliced
+from relay.providers.usage import chat_usage
 from relay.responses.emitter import Voice
 from relay.responses.json import encoded, loads
 from relay.responses.tools import JSON

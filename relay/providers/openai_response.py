@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from relay.errors import RelayError
-from relay.providers.chat_usage import chat_usage
+from relay.providers.usage import chat_usage
 from relay.responses.emitter import Emitter, Usage
 from relay.responses.tools import JSON
 from relay.responses.usage import count_of

@@ -135,6 +135,14 @@ def tool_name(said: str, tools: Container[str]) -> str:
     return (pieces[0] if pieces else "") if "<" in said else said
 
 
+EMPTY_ARGUMENTS: Final = re.compile(r"(?:\s*(?:\{\s*\}|null\b))+\s*")
+
+
+def are_empty(arguments: str) -> bool:
+    """Whether a call's arguments say that there are none: ``{}``, or ``null``."""
+    return EMPTY_ARGUMENTS.fullmatch(arguments) is not None
+
+
 def is_call(item: JSON) -> bool:
     """Whether the item is a call that the client answers. A search for tools is one only where the client ran it."""
     return item.get("type") in CALL_TYPES or (item.get("type") == "tool_search_call" and _is_of_client(item))

@@ -13,7 +13,7 @@ from relay.providers.base import Done
 from relay.providers.chat import PROVIDER
 from relay.providers.chat_stream import Context
 from relay.providers.chat_think import SAID_BEFORE, ThinkSplitter
-from relay.providers.chat_usage import chat_usage
+from relay.providers.usage import chat_usage
 from relay.responses.envelope import unseal
 from relay.responses.tools import Tool
 from tests.providers.chat_support import Heard, Json, build, chunk, hear, stream

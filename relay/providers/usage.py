@@ -1,4 +1,4 @@
-"""The usage of a chat/completions answer, as OpenAI, xAI, DeepSeek, Moonshot, Mistral and gateways tell it.
+"""Usage in the words of chat/completions, as OpenAI, xAI, DeepSeek, Moonshot, Mistral and gateways tell it.
 
 Source: translation.md §3.3 (usage), decision 51; what is in a total is decided by its sum, not by who sent it.
 """
