@@ -520,7 +520,8 @@ _BARE: Final = re.compile(r"(?:(?:error|404|status|resource)[\s:.,!()-]*){0,3}no
 _PATH: Final = re.compile(
     r"(?:invalid|unknown request|unrecognized request) url|cannot post|no (?:static )?(?:resource|route)"
     r"|no handler found|unexpected endpoint|unknown (?:path|endpoint|url|operation)|post \S{1,200} not found"
-    r"|(?:page|resource|route|path|url|uri|endpoint|file)\b.{0,80}?not found"
+    r"|(?:page|resource|route|path|url|uri|endpoint|file|method)\b.{0,80}?not found"
+    r"|(?:route|path|url|uri|method)\b.{0,80}?not exist"
 )
 
 

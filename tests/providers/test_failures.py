@@ -382,6 +382,8 @@ LOST: list[Any] = [
     error("POST /v1/chat/completions not found"),
     error("No handler found for POST /v1/messages"),  # Spring
     error("File Not Found", type="not_found_error", code=404),  # llama.cpp
+    error("Method not found.", code=404, status="NOT_FOUND"),  # Google, for a method that a path does not have
+    error("The path does not exist", code="NotFound"),
     {"type": "error", **error("Not found", type="not_found_error")},  # Anthropic
     {"success": False, "errors": [{"code": 7000, "message": "No route for that URI"}]},  # Cloudflare
     {"Output": {"__type": "com.amazon.coral.service#UnknownOperationException"}, "Version": "1.0"},  # AWS
