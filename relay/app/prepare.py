@@ -207,7 +207,7 @@ def _admitted(request: Request, upstream: Upstream, target: Target, transport: s
     """The request as its upstream may be asked it."""
     if not upstream.provider.native:
         request = request.judged()
-    check_known(request, target.forward)
+        check_known(request, target.forward)  # a native one gets what nobody here knows, and judges it (decision 57)
     check_transport(request, target, transport)
     return request
 

@@ -183,7 +183,7 @@ def _body(build: _Build) -> tuple[JSON, list[JSON]]:
     """The body, and the transformations of its input."""
     request, target, record = build.request, build.target, build.record
     for name, value in request.body.items():
-        # unknown fields pass: the upstream may know them (strict mode has refused them before)
+        # unknown fields pass, in strict mode too: the upstream may know them
         if name not in KNOWN and value is not None:
             build.put(name, value)
     if request.body.get("client_metadata") is not None:

@@ -91,12 +91,15 @@ async def fronting(
     *,
     http: str = "httptools",
     foreign: bool = False,
+    strict: bool = False,
     services: Mapping[str, Any] | None = None,
     **upstream: Any,
 ) -> AsyncIterator[Relay]:
     """A relay in front of any upstream address; ``services`` are fields of ``Services``."""
     one = UpstreamSettings("up", dialect, url, **{"models": ("*",), **upstream})
-    configured = Settings(server=ServerSettings(port=0), upstreams=(one,), store=StoreSettings(kind="memory"))
+    configured = Settings(
+        server=ServerSettings(port=0, strict=strict), upstreams=(one,), store=StoreSettings(kind="memory")
+    )
     app = create_app(configured, store=open_store("memory", None), **(services or {}))
     if foreign:
         async with quiet_uvicorn(app) as port:
