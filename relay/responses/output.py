@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from relay.responses.json import encoded, mended_text
-from relay.responses.renaming import KeyRenamer
+from relay.responses.renaming import KeyRenamer, with_keys
 from relay.responses.unwrap import InputUnwrapper
 
 if TYPE_CHECKING:
@@ -395,7 +395,7 @@ class EmulatedCall(Item):
 
     def done(self, emitter: Emitter) -> None:
         """Show the item: added, then done."""
-        text = "".join(self._pieces)
+        text = with_keys("".join(self._pieces), self._tool.renamed)
         try:
             arguments = orjson.loads(text)
         except ValueError:

@@ -106,7 +106,7 @@ class KeyRenamer:
 
 def with_keys(text: str, names: Mapping[str, str]) -> str:
     """A whole JSON text with its keys replaced."""
-    if "\\u" not in text and not any(encoded(name).decode()[1:-1] in text for name in names):
+    if not names or ("\\u" not in text and not any(encoded(name).decode()[1:-1] in text for name in names)):
         return text
     renamer = KeyRenamer(names)
     return renamer.feed(text) + renamer.close()

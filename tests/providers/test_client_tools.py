@@ -213,6 +213,16 @@ def test_its_call_comes_back_as_the_clients_item(dialect: str, form: str) -> Non
     assert item["call_id"]
 
 
+@pytest.mark.parametrize("form", ["json", "sse"])
+def test_its_arguments_have_the_clients_names_again(form: str) -> None:
+    """Anthropic takes no ``$`` in a property's name (decision 55)."""
+    tools = [{**SEARCH, "parameters": {"type": "object", "properties": {"$query": {"type": "string"}}}}]
+    (name,) = declared(sent("anthropic", tools=tools))["tool_search"]["schema"]["properties"]
+    assert "$" not in name
+    _, output = heard("anthropic", form, "tool_search", json.dumps({name: "$query"}), tools=tools)
+    assert [item["arguments"] for item in output] == [{"$query": "$query"}]
+
+
 def test_arguments_that_are_no_object_are_an_ordinary_call() -> None:
     _, output = heard("chat", "sse", "tool_search", "[1]", tools=[SEARCH])
     assert (output[0]["type"], output[0]["name"], output[0]["arguments"]) == ("function_call", "tool_search", "[1]")
