@@ -20,6 +20,7 @@ from relay.providers.base import Continue, Done, Translator, Wait
 from relay.responses.json import encoded
 from relay.upstream import Answer
 from relay.wire.sse import HEAVY_BYTES, piece
+from relay.wire.thinning import thinned
 
 SLICE_S: Final = 0.004
 
@@ -152,7 +153,7 @@ class Hearing:
 
 def _said(translator: Translator, answer: Answer, body: bytes, broken: RelayError | None) -> Done | Continue:
     """What a whole body says."""
-    content: Any = content_of(answer, body, broken)
+    content: Any = content_of(answer, thinned(body) if translator.thins else body, broken)
     if isinstance(content, dict):
         translator.from_body(content)
         return translator.close()

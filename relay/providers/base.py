@@ -118,6 +118,11 @@ class Translator(Protocol):
         ...
 
     @property
+    def thins(self) -> bool:
+        """Whether huge members whose names no translator knows may be cut out of what the upstream says."""
+        ...
+
+    @property
     def ready(self) -> bool:
         """Whether the response could start now without an event (decision 3: after 10 s of waiting)."""
         ...

@@ -99,7 +99,7 @@ class GeminiTranslator:
         self._voice = voice
         self._request = request
         self._context: Context = request.context or Context()
-        self._decoder = Decoder()
+        self._decoder = Decoder(thins=True)
         self._grounding = Grounding()
         self._seals = Seals(voice, self._context.model, self._context.pending)
         self._hosted = HostedParts(voice, self._seals, self._grounding, self._context.include)
@@ -123,6 +123,8 @@ class GeminiTranslator:
         voice.late_annotations = self._context.searches
 
     # --- input
+
+    thins: Final = True
 
     @property
     def heavy(self) -> bool:

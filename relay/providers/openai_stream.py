@@ -117,6 +117,8 @@ class ResponsesTranslator:
         # an upstream that keeps its responses names them: until it has, there is no id to start with
         self.ready = not context.holds_state
 
+    thins: Final = False
+
     @property
     def heavy(self) -> bool:
         """Whether what is fed next may complete a large event."""

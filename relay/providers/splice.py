@@ -119,7 +119,7 @@ class Spliced(ABC):
     """At least one literal, none empty. A slot or a method of the translator."""
 
     def __init__(self) -> None:
-        self._decoder = Decoder()
+        self._decoder = Decoder(thins=True)
         self._splice = Splice()
         self.ended = False
         self.wait: Wait | None = None
@@ -127,6 +127,8 @@ class Spliced(ABC):
     @abstractmethod
     def _on_events(self, events: list[Event]) -> None:
         """Events of which at least one may be no text."""
+
+    thins: Final = True
 
     @property
     def heavy(self) -> bool:

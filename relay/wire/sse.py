@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from relay.errors import RelayError
+from relay.wire.thinning import HUGE_VALUES, thinned
 
 EVENT_LIMIT_BYTES: Final = 16 * 1024 * 1024
 """Decision 7: one event of an upstream's stream is at most 16 MiB."""
@@ -29,12 +30,14 @@ class Decoder:
 
     ``comments`` counts comment lines; ``stray`` holds the first 2 KiB of lines that are no SSE at all, for error texts.
     ``clear``: nothing of what was fed is kept, so a read that is known to be whole events with line feeds is its own
-    ``cut``. ``heavy``: what is kept is the beginning of a large event.
+    ``cut``. ``heavy``: what is kept is the beginning of a large event. ``thins``: members of huge events that nobody
+    reads are cut out.
     """
 
-    __slots__ = ("_buffer", "_fresh", "_limit", "_scanned", "_skip_lf", "clear", "comments", "heavy", "stray")
+    __slots__ = ("_buffer", "_fresh", "_limit", "_scanned", "_skip_lf", "clear", "comments", "heavy", "stray", "thins")
 
-    def __init__(self, limit_bytes: int = EVENT_LIMIT_BYTES) -> None:
+    def __init__(self, limit_bytes: int = EVENT_LIMIT_BYTES, *, thins: bool = False) -> None:
+        self.thins = thins
         self._limit = limit_bytes
         self._buffer = bytearray()
         self._scanned = 0
@@ -109,6 +112,8 @@ class Decoder:
     def parse(self, block: bytes) -> list[Event]:
         """The events of a block that ``cut`` returned. Raises: RelayError for one over the limit."""
         events: list[Event] = []
+        if self.thins and len(block) > HUGE_VALUES:
+            block = b"\n\n".join(map(thinned, block.split(b"\n\n")))
         for part in block.split(b"\n\n"):
             if len(part) > self._limit:
                 raise RelayError("upstream_bad_response", f"The upstream sent one event of over {self._limit} bytes.")

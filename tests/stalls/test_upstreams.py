@@ -139,6 +139,13 @@ def _bodies() -> Iterator[Input]:
     parts: list[Any] = [{"text": "x"}] * 100_000
     asked: list[Any] = [{"functionCall": {"name": "f", "args": {}}}] * 30_000
     events = b"[" + b",".join([gemini_body(parts[:1])] * 30_000) + b"]"
+    for each in (b"{}", b"0", b'{"a":[0]}'):
+        yield from _each(
+            f"31-MiB-unread-{each.decode()}",
+            partial(lambda each: chat_body(unread(each, 31 * MIB - 1_000)), each),
+            transports=["json"],
+            **one,
+        )
     yield from _each("31-MiB-of-text", lambda: chat_body(b'"a":1', text), **one)
     yield from _each("30,000-calls-in-JSON", lambda: chat_body(b'"a":1', many), **used)
     yield from _each("100,000-blocks-in-JSON", lambda: anthropic_body(blocks), "anthropic", **one)
@@ -164,6 +171,8 @@ def _streams() -> Iterator[Input]:
     yield from _each("1-MiB-of-comments", lambda: b":\n\n" * (MIB // 3) + words("chat"), transports=["sse"])
     yield from _each("1-MiB-of-lines", lambda: b"data:\n" * (MIB // 6) + b"\n" + words("chat"), transports=["sse"])
     yield from _each("1-MiB-of-returns", lambda: b"\r" * MIB + words("chat"), transports=["sse"])
+    wide = b'{"choices":[{"index":0,"delta":{"content":"x"}}],%b}'
+    yield from _each("15-MiB-unread-in-an-event", lambda: sse(wide % unread(b"[]", 15 * MIB)) + words("chat"))
     for at, dialect in enumerate(DIALECTS):
         some = (("sse", "json"), ("ws", "sse"), ("json", "ws"), ("sse", "ws"))[at]
         yield from _each("100,000-tokens", partial(words, dialect, "tok", 100_000), dialect, some)

@@ -149,3 +149,9 @@ def test_the_beginning_of_a_large_event_is_known() -> None:
     assert not decoder.heavy
     assert decoder.feed(b"\n\n") == [(None, b"3")]
     assert not decoder.heavy
+
+
+def test_unread_members_of_huge_events_are_cut_out_where_that_is_asked_for() -> None:
+    data = b'event: a\ndata: {"junk":[%b],"delta":1}\n\ndata: 2\n\n' % b",".join([b"{}"] * 200_000)
+    assert Decoder(thins=True).feed(data) == [(b"a", b'{"junk":null,"delta":1}'), (None, b"2")]
+    assert len(Decoder().feed(data)[0][1]) > 600_000
