@@ -7,6 +7,7 @@ different values under one key evict both.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
@@ -36,9 +37,9 @@ class _Entry(NamedTuple):
 
 
 class ReasoningCache:
-    """Which reasoning items stood before which call. In memory, for one worker."""
+    """Which reasoning items stood before which call. In memory, for one worker; any of its threads may ask."""
 
-    __slots__ = ("_clock", "_entries", "_limit_bytes", "_limit_s", "size_bytes")
+    __slots__ = ("_clock", "_entries", "_limit_bytes", "_limit_s", "_lock", "size_bytes")
 
     def __init__(
         self, limit_bytes: int = LIMIT_BYTES, limit_s: float = LIMIT_S, clock: Callable[[], float] = monotonic
@@ -47,6 +48,7 @@ class ReasoningCache:
         self._limit_bytes = limit_bytes
         self._limit_s = limit_s
         self._clock = clock
+        self._lock = threading.Lock()  # large requests are worked on beside the loop (``heavy``)
         self.size_bytes = 0
 
     def remember(self, owner: str, upstream: str, model: str, output: list[JSON]) -> None:
@@ -60,7 +62,8 @@ class ReasoningCache:
             elif kind == "message":
                 waiting = [_Kept(one.item, one.messages_after + 1) for one in waiting]
             elif waiting and is_call(item):
-                self._put(_key(owner, upstream, model, item), tuple(waiting))
+                with self._lock:
+                    self._put(_key(owner, upstream, model, item), tuple(waiting))
                 waiting = []
 
     def restore(self, owner: str, upstream: str, model: str, items: list[JSON]) -> list[JSON]:
@@ -77,7 +80,9 @@ class ReasoningCache:
             elif is_call(item):
                 if not turn_has_reasoning:
                     end = len(restored)
-                    for one in self._get(_key(owner, upstream, model, item)):
+                    with self._lock:
+                        kept = self._get(_key(owner, upstream, model, item))
+                    for one in kept:
                         restored.insert(max(end - one.messages_after, turn_at), one.item)
                         end += 1
             elif kind != "message" or item.get("role") != "assistant":

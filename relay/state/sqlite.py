@@ -26,6 +26,8 @@ from relay.state.writer import Writer, store_error
 
 LOG: Final = logging.getLogger("relay.state")
 READERS: Final = 2
+FEW_ITEMS: Final = 500
+"""Items of a turn that are looked at where it is committed."""
 PROBE_PERIOD_S: Final = 1.0
 
 T = TypeVar("T")
@@ -84,7 +86,11 @@ class SqliteStore:
         objects: Objects | None = None,
     ) -> None:
         now = self._now()
-        new = record(response, items, owner, parent=parent, extra=extra, created_at=int(now))
+        make = partial(record, response, items, owner, parent=parent, extra=extra, created_at=int(now))
+        if len(items) <= FEW_ITEMS:
+            new = make()
+        else:  # decision 61: nothing that walks over so many holds the loop
+            new = await asyncio.get_running_loop().run_in_executor(self._readers, make)
 
         def put(connection: sqlite3.Connection) -> bool:
             if objects is not None:

@@ -267,3 +267,16 @@ def test_expired_ancestors_go_with_the_deletion_of_who_needed_them(path: Path) -
         await until(lambda: b"CANARY" not in bytes_of(path))
 
     with_store(path, body, max_age_days=10, now=Clock())
+
+
+def test_a_turn_of_very_many_items_is_kept_as_any_other(path: Path) -> None:
+    """It is taken apart beside the loop (decision 61)."""
+
+    async def body(store: SqliteStore) -> None:
+        response, _ = turn("many")
+        items = [{"type": "message", "id": f"msg_{n}", "role": "user", "content": []} for n in range(2_000)]
+        await store.commit(response, items, "ann")
+        assert await store.input_items(response["id"], "ann") == items
+        assert await store.find_items({"msg_1999"}, "ann") == {"msg_1999": items[-1]}
+
+    with_store(path, body)
