@@ -77,7 +77,7 @@ def assert_linear(seconds_of: Callable[[int], object], size: int, ratio: float =
     raise AssertionError(f"not linear: {seen}")
 
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # mallopt(3)
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # mallopt(3)
 _USUAL_TRIM_BYTES, _USUAL_MAPS = 128 * 1024, 65_536
 
 
@@ -88,6 +88,7 @@ def _memory_kept() -> Iterator[None]:
     if not hasattr(libc, "mallopt"):
         yield
         return
+    libc.mallopt(_ARENA_MAX, 1)  # the thread of large work has the loop's memory, not one that shrinks with each turn
     libc.mallopt(_MMAP_MAX, 0)
     libc.mallopt(_TRIM_THRESHOLD, 1024 * 1024 * 1024)
     try:
