@@ -198,7 +198,7 @@ def test_a_refused_client_costs_no_more_than_what_was_read() -> None:
                 time.process_time() - used < 25.0
             )  # 175,000 frames at 10 µs, traced five times that; no more are read
 
-    run(check())
+    run(check(), 60)
 
 
 def test_negotiates_only_what_it_keeps() -> None:
