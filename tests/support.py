@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -83,10 +84,16 @@ _USUAL_TRIM_BYTES, _USUAL_MAPS = 128 * 1024, 65_536
 
 @contextmanager
 def _memory_kept() -> Iterator[None]:
-    """glibc's allocator keeps what is freed, and maps nothing apart; another allocator is left as it is."""
+    """glibc's allocator keeps what is freed, and maps nothing apart; another allocator is left as it is.
+
+    The collector does not walk over what other tests have left, as it does not in a server (``relay.server.process``).
+    """
     libc = ctypes.CDLL(None)
+    gc.collect()
+    gc.freeze()
     if not hasattr(libc, "mallopt"):
         yield
+        gc.unfreeze()
         return
     libc.mallopt(_ARENA_MAX, 1)  # the thread of large work has the loop's memory, not one that shrinks with each turn
     libc.mallopt(_MMAP_MAX, 0)
@@ -94,6 +101,7 @@ def _memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.unfreeze()
         libc.mallopt(_MMAP_MAX, _USUAL_MAPS)
         libc.mallopt(_TRIM_THRESHOLD, _USUAL_TRIM_BYTES)
         libc.malloc_trim(0)

@@ -386,8 +386,8 @@ class ResponsesTranslator:
 
     def _named_as_meant(self, call: JSON) -> bool:
         """Whether the name of a call held marks of a template, and was put right (vllm-project/vllm#32587)."""
-        said = call.get("name")
-        if call.get("type") not in _NAMED or not isinstance(said, str):
+        said, kind = call.get("name"), call.get("type")
+        if not (isinstance(said, str) and isinstance(kind, str) and kind in _NAMED):
             return False
         names = {str(tool.get("name")) for tool in self._context.echoes.get("tools") or () if isinstance(tool, dict)}
         call["name"] = tool_name(said, names) or said
