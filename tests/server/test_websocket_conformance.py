@@ -194,9 +194,7 @@ def test_a_refused_client_costs_no_more_than_what_was_read() -> None:
             used = time.process_time()
             peer.write(TINY_FRAGMENTS)
             assert await peer.closed_with() == 1009
-            assert (
-                time.process_time() - used < 25.0
-            )  # 175,000 frames at 10 µs, traced five times that; no more are read
+            assert time.process_time() - used < 10.0  # 175,000 frames at 10 µs; 225,000 more are not read
 
     run(check(), 60)
 
